@@ -1,0 +1,64 @@
+# Everything a person or a CI job does with this checkout. `make help` lists it.
+#
+# Build output lives outside the checkout, so that a second copy of it at another path builds in seconds.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+export CDC_CACHE ?= $(HOME)/.cache/cdc
+export CARGO_TARGET_DIR ?= $(CDC_CACHE)/target
+export DUCKDB_LIB_DIR ?= $(CDC_CACHE)/lib/duckdb-2.0.0
+# Binaries and tests carry an rpath; documentation tests do not.
+export LD_LIBRARY_PATH := $(DUCKDB_LIB_DIR)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
+# The servers that tests run against, beside Debian's own PostgreSQL 15.
+export POSTGRES ?= 18
+
+SEEDS ?= 1..100
+SOURCE ?= postgres
+ROWS ?= 5000000
+W ?= W1 W2
+
+.PHONY: help build demo test bench torture setup fmt lint docs
+
+help: ## what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+build: ## the release binary; prints its path last
+	@integration/setup build
+	cargo build --release --locked --bin cdc
+	@echo $(CARGO_TARGET_DIR)/release/cdc
+
+demo: ## a throw-away PostgreSQL into DuckDB and Parquet, a crash, a new column, and the proof (KEEP=1 goes on)
+	@integration/setup
+	cargo build --release --locked --bin cdc
+	@$(CARGO_TARGET_DIR)/release/cdc demo
+
+test: setup ## formatting, lints, unit, conformance and integration tests, a short crash oracle, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo build --locked --bin cdc
+	cargo test --workspace --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+bench: setup ## W1 and W2 beside their floors: W="W1 W2" ROWS=5000000 PAIRS=3
+	cargo build --release --locked --workspace --bins
+	@$(CARGO_TARGET_DIR)/release/bench --rows $(ROWS) --pairs $(or $(PAIRS),3) $(W)
+
+torture: setup ## the crash oracle: SEEDS=1..100 (or 7 or 3,9) SOURCE=postgres (or postgres-15, postgres-18)
+	cargo build --locked --bin cdc
+	CDC_SEEDS="$(SEEDS)" CDC_SOURCE="$(SOURCE)" cargo test --locked -p cdc-integration --test oracle -- --nocapture --test-threads=1
+
+setup: ## what builds and tests need on this machine
+	@integration/setup
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## clippy, warnings are errors
+	@integration/setup build
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+docs: ## the code's documentation; prints its path last
+	@integration/setup build
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@echo $(CARGO_TARGET_DIR)/doc/cdc/index.html
