@@ -1,0 +1,1 @@
+//! A scripted source, a faulty sink and the conformance suites; behind feature `testing`.
