@@ -1,1 +1,19 @@
-//! Placeholder.
+//! PostgreSQL as a source (13 and later): logical replication by `pgoutput`, existing rows by
+//! COPY in binary under an exported snapshot.
+//!
+//! Code map: [`connect`](Settings) URL, sockets, TLS · `session` start-up, authentication, plain
+//! SQL, COPY · `refusal` the server's errors and what mends them · `replication` the replication
+//! grammar, reading in gulps, feedback · `catalog` tables, columns, types · `position` places in
+//! the log · `types`, `decode` bytes to Arrow, sans-IO.
+//!
+//! **Architecture invariant:** `decode` and `types` know neither sockets nor clocks; everything
+//! else knows no Arrow array. Between them stand `catalog`'s plain structures.
+
+mod catalog;
+mod connect;
+mod position;
+mod refusal;
+mod replication;
+mod session;
+
+pub use connect::{Binding, Host, Settings, TlsMode};
