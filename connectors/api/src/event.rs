@@ -40,11 +40,13 @@ pub enum ChangeEvent {
     /// Everything before it is complete; may cover many transactions, or none (an idle advance:
     /// the same `seq`, a later position).
     Commit(Checkpoint),
-    /// All changes that the snapshot `snapshot` (see [`crate::Snapshot::id`]) can see have been
-    /// given; all later ones it cannot. Always directly after a `Commit`, whose `seq` is the
-    /// snapshot's consistent point. Not written to the journal.
+    /// The stream passes the point of a snapshot ([`crate::Snapshot::id`]) or of a
+    /// [`crate::Source::mark`]: all changes that the snapshot can see have been given, and none
+    /// of the later ones. The last `Commit` before it (or the checkpoint that the stream was
+    /// started from) has the `seq` of that point: no row, truncate or failure stands between
+    /// them. Not written to the journal.
     Mark {
-        /// The snapshot's id.
-        snapshot: u64,
+        /// The snapshot's or the mark's id.
+        id: u64,
     },
 }

@@ -82,6 +82,15 @@ pub trait Source: Send + Sync {
     /// is busy.
     async fn snapshot(&self, tables: &[Arc<TableSchema>]) -> Result<Arc<dyn Snapshot>>;
 
+    /// Asks the running stream for a [`ChangeEvent::Mark`] with the id that is returned, once it
+    /// has given all that the source had committed when this was called. Comes soon on an idle
+    /// source too. Ids are shared with snapshots: unique within the process. A mark outlives a
+    /// stream: the next one gives it.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    async fn mark(&self) -> Result<u64>;
+
     /// Removes what we made on the server (slot, publication) and reports each thing removed.
     ///
     /// # Errors
