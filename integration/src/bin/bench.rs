@@ -1,0 +1,2 @@
+//! Placeholder for compilation.
+fn main() {}

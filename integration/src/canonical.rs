@@ -1,0 +1,206 @@
+//! One text per value, whatever side it was read from.
+//!
+//! Each side is asked for text by SQL of its own, and what the two print differently for the same value is
+//! brought together here: the shortest form of floats, trailing zeros of fractions, zones, intervals, lists.
+//! Invariant: two different values never get the same text.
+
+use serde_json::Value;
+
+/// How a PostgreSQL type is brought to text on both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Canon {
+    /// Both sides print the same.
+    Text,
+    /// Trailing blanks of `char(n)` carry no meaning.
+    Blanks,
+    /// `real`, compared by its bits.
+    Float4,
+    /// `double precision`, compared by its bits.
+    Float8,
+    /// Dates, times and timestamps: eras and trailing zeros are printed differently.
+    Time,
+    /// Timestamps with time zone: read as UTC.
+    Timestamptz,
+    /// Months, days and microseconds.
+    Interval,
+    /// Hexadecimal digits.
+    Bytea,
+    /// A list of the element type.
+    List(Box<Canon>),
+}
+
+impl Canon {
+    /// By `pg_type.typname` of the type below all domains.
+    #[must_use]
+    pub fn of(typname: &str) -> Self {
+        if let Some(element) = typname.strip_prefix('_') {
+            return Self::List(Box::new(Self::of(element)));
+        }
+        match typname {
+            "bpchar" => Self::Blanks,
+            "float4" => Self::Float4,
+            "float8" => Self::Float8,
+            "date" | "time" | "timestamp" => Self::Time,
+            "timestamptz" => Self::Timestamptz,
+            "interval" => Self::Interval,
+            "bytea" => Self::Bytea,
+            _ => Self::Text,
+        }
+    }
+
+    /// An expression of PostgreSQL that gives text.
+    #[must_use]
+    pub fn postgres(&self, value: &str) -> String {
+        match self {
+            Self::Text | Self::Blanks | Self::Float4 | Self::Float8 | Self::Time => {
+                format!("({value})::text")
+            }
+            Self::Timestamptz => format!("(({value}) AT TIME ZONE 'UTC')::text"),
+            Self::Interval => format!(
+                "CASE WHEN NOT isfinite({value}) THEN ({value})::text ELSE \
+                 (extract(year FROM {value}) * 12 + extract(month FROM {value}))::bigint || ' ' || \
+                 extract(day FROM {value})::bigint || ' ' || (extract(hour FROM {value})::bigint * 3600000000 + \
+                 extract(minute FROM {value})::bigint * 60000000 + extract(microseconds FROM {value})::bigint) END"
+            ),
+            Self::Bytea => format!("encode({value}, 'hex')"),
+            Self::List(element) => format!(
+                "CASE WHEN ({value}) IS NULL THEN NULL ELSE array_to_json(ARRAY(SELECT {} FROM \
+                 unnest({value}) WITH ORDINALITY AS u(x, n) ORDER BY n))::text END",
+                element.postgres("x")
+            ),
+        }
+    }
+
+    /// An expression of DuckDB that gives text.
+    #[must_use]
+    pub fn duckdb(&self, value: &str) -> String {
+        match self {
+            Self::Text | Self::Blanks | Self::Float4 | Self::Float8 | Self::Time => {
+                format!("CAST({value} AS VARCHAR)")
+            }
+            Self::Timestamptz => format!(
+                "CASE WHEN isfinite({value}) THEN CAST(make_timestamp(epoch_us({value})) AS VARCHAR) \
+                 ELSE CAST({value} AS VARCHAR) END"
+            ),
+            Self::Interval => format!(
+                "CAST(datepart('year', {value}) * 12 + datepart('month', {value}) AS VARCHAR) || ' ' || \
+                 CAST(datepart('day', {value}) AS VARCHAR) || ' ' || CAST(datepart('hour', {value}) * 3600000000 + \
+                 datepart('minute', {value}) * 60000000 + datepart('microsecond', {value}) AS VARCHAR)"
+            ),
+            Self::Bytea => format!("lower(hex({value}))"),
+            Self::List(element) => format!(
+                "CAST(to_json(list_transform({value}, lambda x: {})) AS VARCHAR)",
+                element.duckdb("x")
+            ),
+        }
+    }
+
+    /// The text that equal values share, from what either side printed.
+    #[must_use]
+    pub fn normal(&self, text: &str) -> String {
+        match self {
+            Self::Text | Self::Interval | Self::Bytea => text.to_owned(),
+            Self::Blanks => text.trim_end_matches(' ').to_owned(),
+            Self::Float4 => text.parse::<f32>().map_or_else(|_| text.to_owned(), float4),
+            Self::Float8 => text.parse::<f64>().map_or_else(|_| text.to_owned(), float8),
+            Self::Time | Self::Timestamptz => time(text),
+            Self::List(element) => match serde_json::from_str::<Value>(text) {
+                Ok(Value::Array(items)) => {
+                    let items = items.iter().map(|item| match item {
+                        Value::String(text) => Value::String(element.normal(text)),
+                        other => other.clone(),
+                    });
+                    Value::Array(items.collect()).to_string()
+                }
+                _ => text.to_owned(),
+            },
+        }
+    }
+}
+
+fn float4(value: f32) -> String {
+    if value.is_nan() {
+        "NaN".into()
+    } else {
+        format!("{value} {:08x}", value.to_bits())
+    }
+}
+
+fn float8(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".into()
+    } else {
+        format!("{value} {:016x}", value.to_bits())
+    }
+}
+
+fn time(text: &str) -> String {
+    let (text, era) = match text
+        .strip_suffix(" (BC)")
+        .or_else(|| text.strip_suffix(" BC"))
+    {
+        Some(rest) => (rest, " BC"),
+        None => (text, ""),
+    };
+    let text = match text.split_once('.') {
+        Some((whole, fraction)) => match fraction.trim_end_matches('0') {
+            "" => whole.to_owned(),
+            fraction => format!("{whole}.{fraction}"),
+        },
+        None => text.to_owned(),
+    };
+    format!("{text}{era}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_printed_differently_meet() {
+        assert_eq!(
+            Canon::of("float8").normal("1"),
+            Canon::of("float8").normal("1.0")
+        );
+        assert_eq!(
+            Canon::of("float8").normal("Infinity"),
+            Canon::of("float8").normal("inf")
+        );
+        assert_eq!(
+            Canon::of("date").normal("0044-03-15 (BC)"),
+            Canon::of("date").normal("0044-03-15 BC")
+        );
+        assert_eq!(
+            Canon::of("timestamp").normal("2024-01-01 00:00:00.5"),
+            Canon::of("timestamp").normal("2024-01-01 00:00:00.500")
+        );
+        assert_eq!(
+            Canon::of("_float8").normal(r#"["1", null]"#),
+            Canon::of("_float8").normal(r#"["1.0",null]"#)
+        );
+    }
+
+    #[test]
+    fn different_values_stay_apart() {
+        assert_ne!(
+            Canon::of("float8").normal("0"),
+            Canon::of("float8").normal("-0")
+        );
+        assert_ne!(
+            Canon::of("float4").normal("0.1"),
+            Canon::of("float4").normal("0.10000001")
+        );
+        assert_ne!(
+            Canon::of("numeric").normal("1.0"),
+            Canon::of("numeric").normal("1.00")
+        );
+        assert_ne!(
+            Canon::of("timestamp").normal("2024-01-01 00:00:00.05"),
+            Canon::of("timestamp").normal("2024-01-01 00:00:00.5")
+        );
+        assert_ne!(
+            Canon::of("_text").normal(r#"["null"]"#),
+            Canon::of("_text").normal("[null]")
+        );
+    }
+}

@@ -1,0 +1,344 @@
+//! The crash oracle: a seeded workload under a seeded schedule of faults, and what must hold at the end of each round.
+//!
+//! While it runs: the sum that the workload keeps constant is constant in every read of the warehouse through
+//! `cdc query`. At each quiesced point: every table of the source equals the warehouse, and the lake when its
+//! change log is materialised, row by row. At the very end the daemon stops on SIGTERM with exit code 0 and the
+//! warehouse's file, opened by DuckDB alone, is equal too.
+//!
+//! One seed decides the workload and the schedule; where a fault falls within the daemon's work is left to the
+//! machine, so a seed that failed is run several times.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::compare;
+use crate::daemon::{Daemon, standard_config};
+use crate::lake;
+use crate::postgres::{Postgres, Stop, Wanted};
+use crate::proxy::{Path, Proxy};
+use crate::workload::{Mix, PATTERNS, SCHEMAS, SUM, TOTAL, Workload};
+
+/// How long a seed runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Length {
+    /// Quiesced points.
+    pub rounds: u32,
+    /// Faults before each of them.
+    pub faults: u32,
+}
+
+/// What a seed did, for the line that is printed.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    kills: u32,
+    stops: u32,
+    cuts: u32,
+    stalls: u32,
+    restarts: u32,
+    snapshots: u32,
+    reads: u64,
+    committed: u64,
+    seconds: f32,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} kills, {} stops, {} cuts, {} stalls, {} server restarts, {} re-snapshots, {} transactions, {} reads of \
+             the sum, equal in {:.1} s",
+            self.kills,
+            self.stops,
+            self.cuts,
+            self.stalls,
+            self.restarts,
+            self.snapshots,
+            self.committed,
+            self.reads,
+            self.seconds
+        )
+    }
+}
+
+/// Runs one seed on a server of a major version.
+///
+/// # Errors
+///
+/// What was seen and where the daemon's folder was kept.
+///
+/// # Panics
+///
+/// When servers or workload themselves fail.
+pub async fn run(seed: u64, version: u32, length: Length) -> Result<Tally, String> {
+    let mut round = Round::new(seed, version).await;
+    let outcome = round.all(length).await;
+    outcome.map_err(|what| {
+        let folder = round.daemon.keep();
+        format!(
+            "seed {seed} postgres {version}: {what}\nthe daemon's folder is kept: {}\n{}",
+            folder.display(),
+            round.daemon.log_end()
+        )
+    })
+}
+
+struct Round {
+    server: Postgres,
+    proxy: Proxy,
+    daemon: Daemon,
+    workload: Workload,
+    random: StdRng,
+    tally: Tally,
+    start: Instant,
+}
+
+impl Round {
+    async fn new(seed: u64, version: u32) -> Self {
+        let start = Instant::now();
+        let mut wanted = Wanted::version(version).set("wal_sender_timeout", "10s");
+        if version >= 13 {
+            // Large transactions are streamed, or spilled, at once.
+            wanted = wanted.set("logical_decoding_work_mem", "64kB");
+        }
+        let server = wanted.start().await;
+        let mut random = StdRng::seed_from_u64(seed ^ 0x0123_4567_89ab_cdef);
+        let workload = Workload::create(
+            &server.socket_url("postgres", "postgres"),
+            seed,
+            Mix::default(),
+        )
+        .await;
+        let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", proxy.port());
+        let mut config = standard_config(&url, PATTERNS);
+        if random.random() {
+            config.push_str("acknowledge: journal\n");
+        }
+        let daemon = Daemon::with_config(&config);
+        Self {
+            server,
+            proxy,
+            daemon,
+            workload,
+            random,
+            tally: Tally::default(),
+            start,
+        }
+    }
+
+    async fn all(&mut self, length: Length) -> Result<Tally, String> {
+        let reader = SumReader::start(&self.daemon);
+        self.daemon.start();
+        for _ in 0..length.rounds {
+            for _ in 0..length.faults {
+                let pause = self.random.random_range(20..1_500);
+                self.work_for(Duration::from_millis(pause)).await;
+                reader.verdict()?;
+                self.fault().await?;
+            }
+            self.proxy.set(Path::Open);
+            self.workload.settle().await;
+            self.quiesced().await?;
+            reader.verdict()?;
+        }
+        self.tally.reads = reader.finish()?;
+        if self.tally.reads == 0 {
+            return Err("the sum was never read while the daemon ran".into());
+        }
+        let status = self.daemon.terminate().await;
+        if !status.success() {
+            return Err(format!("SIGTERM ended the daemon with {status}"));
+        }
+        let client = self.server.client().await;
+        compare::warehouse_file_equal(&client, &self.daemon.path("shop.duckdb"), &SCHEMAS).await?;
+        self.daemon.assert_log_clean();
+        self.tally.committed = self.workload.committed;
+        self.tally.seconds = self.start.elapsed().as_secs_f32();
+        Ok(self.tally.clone())
+    }
+
+    async fn work_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.workload.step().await;
+        }
+    }
+
+    async fn fault(&mut self) -> Result<(), String> {
+        self.still_there()?;
+        match self.random.random_range(0..20) {
+            0..7 => {
+                self.daemon.kill();
+                self.tally.kills += 1;
+                // Now and then the source goes on alone for a while.
+                if self.random.random() {
+                    self.work_for(Duration::from_millis(200)).await;
+                }
+                self.daemon.start();
+            }
+            7..9 => {
+                // Killed again while it recovers.
+                for _ in 0..3 {
+                    self.daemon.kill();
+                    self.tally.kills += 1;
+                    self.daemon.start();
+                    let pause = self.random.random_range(5..400);
+                    self.work_for(Duration::from_millis(pause)).await;
+                    self.still_there()?;
+                }
+            }
+            9 => {
+                let status = self.daemon.terminate().await;
+                if !status.success() {
+                    return Err(format!("SIGTERM ended the daemon with {status}"));
+                }
+                self.tally.stops += 1;
+                self.work_for(Duration::from_millis(200)).await;
+                self.daemon.start();
+            }
+            10..12 => {
+                self.proxy.cut();
+                self.tally.cuts += 1;
+            }
+            12 => {
+                self.proxy.reset();
+                self.tally.cuts += 1;
+            }
+            13 => {
+                self.proxy.set(Path::Refused);
+                self.proxy.cut();
+                self.tally.cuts += 1;
+                self.work_for(Duration::from_millis(700)).await;
+                self.proxy.set(Path::Open);
+            }
+            14 => {
+                self.tally.stalls += 1;
+                self.proxy.set(Path::Stalled);
+                self.work_for(Duration::from_millis(1_500)).await;
+                self.proxy.set(Path::Open);
+            }
+            15 => {
+                self.tally.stalls += 1;
+                self.proxy.set(Path::Slow(200_000));
+                self.work_for(Duration::from_millis(1_500)).await;
+                self.proxy.set(Path::Open);
+            }
+            16 => {
+                let how = if self.random.random() {
+                    Stop::Immediate
+                } else {
+                    Stop::Fast
+                };
+                self.server.restart(how).await;
+                self.tally.restarts += 1;
+            }
+            _ => {
+                let tables = [
+                    "shop.account",
+                    "shop.item",
+                    "shop.loose",
+                    "shop.measure",
+                    "shop.swap",
+                    "shop.vault",
+                    "shop.whole",
+                ];
+                let table = tables[self.random.random_range(0..tables.len())];
+                // Refused when the daemon is just starting; the schedule goes on.
+                if self.daemon.succeed(&["snapshot", table]).is_ok() {
+                    self.tally.snapshots += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn still_there(&mut self) -> Result<(), String> {
+        match self.daemon.ended() {
+            None => Ok(()),
+            Some(status) => Err(format!("the daemon ended by itself, {status}")),
+        }
+    }
+
+    /// Waits until the sinks hold everything and compares.
+    async fn quiesced(&mut self) -> Result<(), String> {
+        self.still_there()?;
+        self.daemon.streaming().await;
+        self.daemon.caught_up(Duration::from_secs(90)).await;
+        let client = self.server.client().await;
+        compare::warehouse_equal(&client, &self.daemon, &SCHEMAS)
+            .await
+            .map_err(|d| format!("warehouse:\n{d}"))?;
+        lake::equal(&client, &self.daemon.path("lake"), &SCHEMAS)
+            .await
+            .map_err(|d| format!("lake:\n{d}"))
+    }
+}
+
+/// Reads the sum again and again on a thread of its own, whatever happens to the daemon.
+struct SumReader {
+    stop: Arc<AtomicBool>,
+    reads: Arc<AtomicU64>,
+    torn: Arc<std::sync::Mutex<Option<String>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl SumReader {
+    fn start(daemon: &Daemon) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let reads = Arc::new(AtomicU64::new(0));
+        let torn = Arc::new(std::sync::Mutex::new(None));
+        let query = daemon.commands();
+        let (stop_seen, count, verdict) =
+            (Arc::clone(&stop), Arc::clone(&reads), Arc::clone(&torn));
+        let thread = std::thread::spawn(move || {
+            while !stop_seen.load(Ordering::Relaxed) {
+                // An error means that nothing was read: the daemon is down, or the tables are not whole yet.
+                if let Ok(Some(sum)) = query.value(SUM) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    if sum != TOTAL.to_string() {
+                        let mut torn = verdict.lock().expect("no reader panics");
+                        torn.get_or_insert(format!("a torn transaction was seen: the sum is {sum}, always {TOTAL} in the source"));
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(30));
+            }
+        });
+        Self {
+            stop,
+            reads,
+            torn,
+            thread: Some(thread),
+        }
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        match self.torn.lock().expect("no reader panics").clone() {
+            Some(torn) => Err(torn),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<u64, String> {
+        self.end();
+        self.verdict()?;
+        Ok(self.reads.load(Ordering::Relaxed))
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no reader panics");
+        }
+    }
+}
+
+impl Drop for SumReader {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
