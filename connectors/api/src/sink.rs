@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{BatchReader, ChangeBatch, Checkpoint, Error, Finding, Result, TableSchema};
+use crate::{BatchReader, ChangeBatch, Checkpoint, Error, Finding, Result, TableId, TableSchema};
 
 /// What a target can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +137,15 @@ pub trait Sink: Send {
     /// # Errors
     /// When the copy is not there.
     async fn join(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()>;
+
+    /// Takes a table out of the stream: part of the next commit, after which
+    /// [`joined`](Sink::joined) lists it no more. What readers see of it stays as it is. Used
+    /// for a table that stopped, so that only a new copy can bring it back. A table that is not
+    /// joined is no error.
+    ///
+    /// # Errors
+    /// When the target cannot be asked.
+    async fn leave(&mut self, table: TableId) -> Result<()>;
 
     /// Removes copies other than these, with all they hold.
     ///
