@@ -1,1 +1,6 @@
 //! Placeholder.
+
+pub mod admin;
+pub mod config;
+pub mod journal;
+pub mod state;

@@ -1,0 +1,528 @@
+//! From the tree to Rust types: any serde type can be read from a section of the file.
+//!
+//! Invariant: every fault names the line and the path of what is wrong (`source.tables[2]`); an
+//! unknown key also names the nearest one that is known. A value that came from the environment
+//! or a file is never shown, and neither is any other value but a word that should have been one
+//! of a few.
+//!
+//! Types are plain serde structs with `deny_unknown_fields`. `flatten` and untagged enums read
+//! through a buffer of serde's own and lose lines: do without.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use cdc_api::Error;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer,
+    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+};
+
+use super::tree::{Key, Node, Scalar, Value};
+
+/// A part of the file that only a connector can read.
+#[derive(Clone)]
+pub struct Section {
+    pub(super) node: Node,
+    pub(super) path: String,
+    pub(super) file: PathBuf,
+    /// Keys that are known here, and were taken out for others.
+    pub(super) beside: Vec<&'static str>,
+}
+
+impl Section {
+    /// Reads the section as `T`.
+    ///
+    /// # Errors
+    /// `Config`, with file, line and path of what is wrong, and a hint.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        read(&self.node, &self.beside)
+            .map_err(|fault: Fault| fault.within(&self.path).into_error(&self.file))
+    }
+
+    /// The keys that are given here.
+    pub fn keys(&self) -> Vec<&str> {
+        match &self.node.value {
+            Value::Map(entries) => entries.iter().map(|(key, _)| key.name.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The section without one of its keys: what its default would give.
+    #[must_use]
+    pub fn without(&self, key: &str) -> Self {
+        let mut section = self.clone();
+        section.node.take(key);
+        section
+    }
+
+    /// An error about this section as a whole, or about one of its keys, with file and line.
+    pub fn error(&self, key: Option<&str>, what: impl Into<String>) -> Error {
+        let mut fault = Fault::new(what);
+        let mut line = self.node.line;
+        if let (Value::Map(entries), Some(key)) = (&self.node.value, key) {
+            if let Some((found, _)) = entries.iter().find(|(known, _)| known.name == key) {
+                line = found.line;
+            }
+            fault = fault.within(key);
+        }
+        fault.at(line).within(&self.path).into_error(&self.file)
+    }
+}
+
+impl fmt::Debug for Section {
+    /// Keys without values: any value may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Section")
+            .field("path", &self.path)
+            .field("keys", &self.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a node as `T`; `beside` are keys that are known although `T` does not have them.
+pub(super) fn read<T: DeserializeOwned>(node: &Node, beside: &[&'static str]) -> Result<T, Fault> {
+    T::deserialize(Reader { node }).map_err(|fault| fault.suggest(beside).at(node.line))
+}
+
+/// What is wrong with the file, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    what: String,
+    hint: Option<String>,
+    line: Option<usize>,
+    /// From the outside in; `[3]` for list items.
+    path: Vec<String>,
+    unknown: Option<Unknown>,
+}
+
+/// An unknown key: which are known is complete only when the whole section has been read.
+#[derive(Debug)]
+struct Unknown {
+    key: String,
+    known: Vec<&'static str>,
+}
+
+impl Fault {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: None,
+            line: None,
+            path: Vec::new(),
+            unknown: None,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Sets the line, if none is set further in.
+    #[must_use]
+    pub(super) fn at(mut self, line: usize) -> Self {
+        self.line.get_or_insert(line);
+        self
+    }
+
+    #[must_use]
+    pub(super) fn within(mut self, key: &str) -> Self {
+        if !key.is_empty() {
+            self.path.insert(0, key.to_owned());
+        }
+        self
+    }
+
+    /// Adds keys that are known beside those of the type; only for a key of the outermost level.
+    fn suggest(mut self, beside: &[&'static str]) -> Self {
+        if self.path.is_empty()
+            && let Some(unknown) = &mut self.unknown
+        {
+            unknown.known.splice(0..0, beside.iter().copied());
+        }
+        self
+    }
+
+    pub(super) fn into_error(self, file: &Path) -> Error {
+        let mut path = String::new();
+        for part in &self.path {
+            if !path.is_empty() && !part.starts_with('[') {
+                path.push('.');
+            }
+            path.push_str(part);
+        }
+        let what = if path.is_empty() {
+            self.what
+        } else if self.unknown.is_some() {
+            format!("{} in `{path}`", self.what)
+        } else {
+            format!("`{path}`: {}", self.what)
+        };
+        let place = match self.line {
+            Some(line) => format!("{}:{line}", file.display()),
+            None => file.display().to_string(),
+        };
+        let error = Error::config(what).context(place);
+        let hint = self
+            .hint
+            .or_else(|| self.unknown.map(|unknown| unknown.hint()));
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl Unknown {
+    fn hint(&self) -> String {
+        let known = format!("known keys here: {}", self.known.join(", "));
+        match nearest(&self.key, &self.known) {
+            Some(word) => format!("did you mean `{word}`? {known}"),
+            None => known,
+        }
+    }
+}
+
+/// The word that `word` was probably meant to be.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(&lower, candidate), *candidate))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(what: T) -> Self {
+        Self::new(what.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(format!("expected {expected}, found {}", kind(&found)))
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::new(format!("expected {expected}"))
+    }
+
+    fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
+        Self {
+            unknown: Some(Unknown {
+                key: key.to_owned(),
+                known: known.to_vec(),
+            }),
+            ..Self::new(format!("unknown key `{key}`"))
+        }
+    }
+
+    fn unknown_variant(word: &str, known: &'static [&'static str]) -> Self {
+        let fault = Self::new(format!("`{word}` is not one of {}", known.join(", ")));
+        match nearest(word, known) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault,
+        }
+    }
+
+    fn missing_field(key: &'static str) -> Self {
+        Self::new(format!("key `{key}` is missing"))
+    }
+}
+
+/// What kind of thing was found, without the thing.
+fn kind(found: &Unexpected<'_>) -> &'static str {
+    match found {
+        Unexpected::Bool(_) => "a boolean",
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+        Unexpected::Unit | Unexpected::Option => "nothing",
+        Unexpected::Seq => "a list",
+        Unexpected::Map => "a mapping",
+        _ => "a text",
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    node: &'a Node,
+}
+
+impl<'a> Reader<'a> {
+    fn scalar(self, expected: &dyn Expected) -> Result<&'a Scalar, Fault> {
+        match &self.node.value {
+            Value::Scalar(scalar) if scalar.is_null() => {
+                Err(de::Error::invalid_type(Unexpected::Unit, expected))
+            }
+            Value::Scalar(scalar) => Ok(scalar),
+            Value::List(_) => Err(de::Error::invalid_type(Unexpected::Seq, expected)),
+            Value::Map(_) => Err(de::Error::invalid_type(Unexpected::Map, expected)),
+        }
+    }
+}
+
+/// Numbers and booleans: whatever the text parses as; quoted texts are texts.
+macro_rules! scalars {
+    ($($method:ident $visit:ident $type:ty),* $(,)?) => {$(
+        fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+            let scalar = self.scalar(&visitor)?;
+            match scalar.text.replace('_', "").parse::<$type>() {
+                Ok(value) if scalar.plain || scalar.referenced => visitor.$visit(value),
+                _ => Err(de::Error::invalid_type(Unexpected::Str(""), &visitor)),
+            }
+        }
+    )*};
+}
+
+impl<'a> Deserializer<'a> for Reader<'a> {
+    type Error = Fault;
+
+    scalars! {
+        deserialize_bool visit_bool bool,
+        deserialize_u8 visit_u8 u8,
+        deserialize_u16 visit_u16 u16,
+        deserialize_u32 visit_u32 u32,
+        deserialize_u64 visit_u64 u64,
+        deserialize_i8 visit_i8 i8,
+        deserialize_i16 visit_i16 i16,
+        deserialize_i32 visit_i32 i32,
+        deserialize_i64 visit_i64 i64,
+        deserialize_f32 visit_f32 f32,
+        deserialize_f64 visit_f64 f64,
+    }
+
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let scalar = match &self.node.value {
+            Value::List(_) => return self.deserialize_seq(visitor),
+            Value::Map(_) => return self.deserialize_map(visitor),
+            Value::Scalar(scalar) => scalar,
+        };
+        if scalar.is_null() {
+            return visitor.visit_unit();
+        }
+        if scalar.plain && !scalar.referenced {
+            if let Ok(value) = scalar.text.parse::<bool>() {
+                return visitor.visit_bool(value);
+            }
+            if let Ok(value) = scalar.text.parse::<u64>() {
+                return visitor.visit_u64(value);
+            }
+            if let Ok(value) = scalar.text.parse::<i64>() {
+                return visitor.visit_i64(value);
+            }
+            if scalar
+                .text
+                .starts_with(|char: char| char.is_ascii_digit() || "+-.".contains(char))
+                && let Ok(value) = scalar.text.parse::<f64>()
+            {
+                return visitor.visit_f64(value);
+            }
+        }
+        visitor.visit_borrowed_str(&scalar.text)
+    }
+
+    fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let scalar = self.scalar(&visitor)?;
+        visitor.visit_borrowed_str(&scalar.text)
+    }
+
+    fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Scalar(scalar) if scalar.is_null() => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'a>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::List(items) => visitor.visit_seq(Items { items, index: 0 }),
+            Value::Map(_) => Err(de::Error::invalid_type(Unexpected::Map, &visitor)),
+            Value::Scalar(scalar) if scalar.is_null() => {
+                Err(de::Error::invalid_type(Unexpected::Unit, &visitor))
+            }
+            Value::Scalar(_) => Err(Fault::new("expected a list, found a single value")
+                .hint("write it as a list: `[value]`")),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Map(entries) => visitor.visit_map(Entries {
+                entries: entries.iter(),
+                value: None,
+            }),
+            // `journal:` with nothing below it.
+            Value::Scalar(scalar) if scalar.is_null() => visitor.visit_map(Entries {
+                entries: [].iter(),
+                value: None,
+            }),
+            Value::Scalar(_) => Err(Fault::new(
+                "expected a mapping of keys, found a single value",
+            )),
+            Value::List(_) => Err(Fault::new("expected a mapping of keys, found a list")),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'a>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'a>>(
+        self,
+        _: &'static str,
+        words: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Scalar(scalar)
+                if scalar.referenced && !words.contains(&scalar.text.as_str()) =>
+            {
+                Err(Fault::new(format!("expected one of {}", words.join(", "))))
+            }
+            Value::Scalar(scalar) => visitor.visit_enum(scalar.text.as_str().into_deserializer()),
+            Value::Map(entries) if entries.len() == 1 => visitor.visit_enum(Variant {
+                key: &entries[0].0,
+                node: &entries[0].1,
+            }),
+            _ => Err(Fault::new(format!("expected one of {}", words.join(", ")))),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        <W: Visitor<'a>>
+        i128 u128 bytes byte_buf unit unit_struct tuple tuple_struct
+    }
+}
+
+struct Items<'a> {
+    items: &'a [Node],
+    index: usize,
+}
+
+impl<'a> SeqAccess<'a> for Items<'a> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
+        let Some(node) = self.items.get(self.index) else {
+            return Ok(None);
+        };
+        let index = self.index;
+        self.index += 1;
+        seed.deserialize(Reader { node })
+            .map(Some)
+            .map_err(|fault| fault.at(node.line).within(&format!("[{index}]")))
+    }
+}
+
+struct Entries<'a> {
+    entries: std::slice::Iter<'a, (Key, Node)>,
+    value: Option<(&'a Key, &'a Node)>,
+}
+
+impl<'a> MapAccess<'a> for Entries<'a> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
+        let Some((key, node)) = self.entries.next() else {
+            return Ok(None);
+        };
+        self.value = Some((key, node));
+        seed.deserialize(key.name.as_str().into_deserializer())
+            .map(Some)
+            .map_err(|fault: Fault| fault.at(key.line))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let Some((key, node)) = self.value.take() else {
+            return Err(Fault::new("a value without a key"));
+        };
+        seed.deserialize(Reader { node })
+            .map_err(|fault| fault.at(key.line).within(&key.name))
+    }
+}
+
+/// An enum's variant with content: a mapping with one key.
+struct Variant<'a> {
+    key: &'a Key,
+    node: &'a Node,
+}
+
+impl<'a> EnumAccess<'a> for Variant<'a> {
+    type Error = Fault;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'a>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
+        let word = seed
+            .deserialize(self.key.name.as_str().into_deserializer())
+            .map_err(|fault: Fault| fault.at(self.key.line))?;
+        Ok((word, self))
+    }
+}
+
+impl<'a> VariantAccess<'a> for Variant<'a> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Err(Fault::new(format!("`{}` takes no value", self.key.name)).at(self.key.line))
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'a>>(self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(Reader { node: self.node })
+            .map_err(|fault| fault.at(self.key.line).within(&self.key.name))
+    }
+
+    fn tuple_variant<V: Visitor<'a>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+        Reader { node: self.node }.deserialize_seq(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'a>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        Reader { node: self.node }.deserialize_map(visitor)
+    }
+}
