@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::canonical::Canon;
-use crate::daemon::Daemon;
+use crate::commands::Commands;
 use crate::postgres::describe;
 
 /// One row as canonical text; `None` is NULL.
@@ -237,8 +237,8 @@ pub async fn source(client: &Client, table: &Table) -> Result<Content, String> {
 }
 
 /// Reads a table of the warehouse through the running daemon.
-pub fn warehouse(daemon: &Daemon, table: &Table) -> Result<Content, String> {
-    Ok(table.content(daemon.query(&table.duckdb_query(&table.qualified()))?))
+pub fn warehouse(commands: &Commands, table: &Table) -> Result<Content, String> {
+    Ok(table.content(commands.query(&table.duckdb_query(&table.qualified()))?))
 }
 
 /// Reads a table of the warehouse from its file, which no daemon may have open.
@@ -261,13 +261,13 @@ pub fn warehouse_file(path: &Path, table: &Table) -> Result<Content, String> {
 /// The differences of all tables, or what kept a table from being read.
 pub async fn warehouse_equal(
     client: &Client,
-    daemon: &Daemon,
+    commands: &Commands,
     schemas: &[&str],
 ) -> Result<(), String> {
     let mut differences = String::new();
     for table in tables(client, schemas).await? {
         let ours = source(client, &table).await?;
-        match warehouse(daemon, &table) {
+        match warehouse(commands, &table) {
             Ok(theirs) => differences.extend(table.difference(&ours, &theirs)),
             Err(error) => differences.push_str(&format!("{}: {error}\n", table.qualified())),
         }

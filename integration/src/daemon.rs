@@ -174,6 +174,55 @@ impl Daemon {
         }
     }
 
+    /// Waits until the daemon refuses to go on: it ends with a failure, or its status shows an error of source, sink
+    /// or table. Returns all that it says about it.
+    ///
+    /// # Panics
+    ///
+    /// When it does neither within `limit`.
+    pub async fn refusal(&mut self, limit: Duration) -> String {
+        let start = Instant::now();
+        let before = self.log().len();
+        loop {
+            if let Some(status) = self.ended() {
+                let log = self.log();
+                let said = log.get(before.min(log.len())..).unwrap_or_default();
+                assert!(
+                    !status.success(),
+                    "the daemon ended as if all were well\n{said}"
+                );
+                return if said.is_empty() {
+                    log
+                } else {
+                    said.to_owned()
+                };
+            }
+            if let Ok(status) = self.status() {
+                let tables = status
+                    .sinks
+                    .iter()
+                    .flat_map(|s| s.tables.iter().map(|t| &t.error));
+                let sinks = status.sinks.iter().map(|s| &s.error);
+                let all = std::iter::once(&status.source.error)
+                    .chain(sinks)
+                    .chain(tables);
+                let said: Vec<_> = all
+                    .filter(|e| !e.is_null())
+                    .map(ToString::to_string)
+                    .collect();
+                if !said.is_empty() {
+                    return said.join("\n");
+                }
+            }
+            assert!(
+                start.elapsed() < limit,
+                "no refusal within {limit:?}\n{}",
+                self.log_end()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The exit status, if the process has ended by itself since the last start.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self
@@ -204,6 +253,18 @@ impl Daemon {
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("the daemon runs");
         let _ = kill_process(Pid::from_child(child), signal);
+    }
+
+    /// Peak of the resident memory of the running daemon, in bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.pid().expect("the daemon runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line
+            .and_then(|l| l.split_whitespace().next())
+            .and_then(|n| n.parse::<u64>().ok());
+        kilobytes.expect("the kernel tells the peak") << 10
     }
 
     /// The process id of the running daemon.

@@ -8,6 +8,7 @@
 //! | [`workload`] | seeded transactions over the tables that tend to go wrong |
 //! | [`canonical`] | one text per value, whatever side it was read from |
 //! | [`compare`], [`lake`] | source against warehouse and lake, by key and content |
+//! | [`scene`] | one server and one daemon, for tests of one behaviour |
 //! | [`oracle`] | all of these together: a seeded workload under a seeded schedule of faults |
 //!
 //! Invariant: nothing here uses the daemon's own code. What it says is believed only when the source and the
@@ -21,6 +22,7 @@ pub mod lake;
 pub mod oracle;
 pub mod postgres;
 pub mod proxy;
+pub mod scene;
 pub mod workload;
 
 use std::future::Future;

@@ -216,6 +216,17 @@ impl Postgres {
         self.boot().await;
     }
 
+    /// Makes it a standby and promotes it, which begins a new timeline.
+    pub async fn promote(&mut self) {
+        self.stop(Stop::Fast);
+        self.write("standby.signal", "");
+        self.boot().await;
+        assert_eq!(
+            self.value("SELECT pg_promote()").await.as_deref(),
+            Some("t")
+        );
+    }
+
     /// Changes a setting for the next [`boot`](Self::boot).
     pub fn set(&mut self, name: &str, value: &str) {
         self.wanted.settings.push((name.into(), value.into()));

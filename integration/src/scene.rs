@@ -1,0 +1,89 @@
+//! One server, one daemon that replicates its schema `shop`, and the question whether both are equal.
+
+use std::time::Duration;
+
+use crate::daemon::{Daemon, standard_config};
+use crate::postgres::{Postgres, Wanted};
+use crate::{compare, lake};
+
+/// The schema that scenes replicate.
+pub const SCHEMA: &str = "shop";
+
+/// How long a condition may take on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// A server and a daemon.
+#[derive(Debug)]
+pub struct Scene {
+    /// The source.
+    pub server: Postgres,
+    /// What replicates it.
+    pub daemon: Daemon,
+}
+
+impl Scene {
+    /// Starts a server, creates the schema `shop`, runs statements; the daemon is configured and not started.
+    pub async fn new(wanted: Wanted, statements: &str) -> Self {
+        let server = wanted.start().await;
+        server
+            .execute(&format!("CREATE SCHEMA {SCHEMA}; {statements}"))
+            .await;
+        let url = server.url("postgres", "postgres");
+        let daemon = Daemon::new(&url, r#"["shop.*"]"#);
+        Self { server, daemon }
+    }
+
+    /// The same with the daemon started and every table streaming.
+    pub async fn streaming(version: u32, statements: &str) -> Self {
+        let mut scene = Self::new(Wanted::version(version), statements).await;
+        scene.daemon.start_streaming().await;
+        scene
+    }
+
+    /// The standard configuration of this scene with more YAML at its end, and a user of choice.
+    pub fn configure(&self, user: &str, more: &str) {
+        let url = self.server.url(user, "postgres");
+        let config = standard_config(&url, r#"["shop.*"]"#);
+        self.daemon.configure(&format!("{config}{more}"));
+    }
+
+    /// Runs statements at the source.
+    pub async fn execute(&self, statements: &str) {
+        self.server.execute(statements).await;
+    }
+
+    /// Lets the sinks catch up and compares both with the source, row by row.
+    ///
+    /// # Panics
+    ///
+    /// With the differences.
+    pub async fn assert_equal(&mut self) {
+        self.daemon.caught_up(LIMIT).await;
+        let client = self.server.client().await;
+        if let Err(differences) = compare::warehouse_equal(&client, &self.daemon, &[SCHEMA]).await {
+            panic!("warehouse:\n{differences}\n{}", self.daemon.log_end());
+        }
+        if let Err(differences) = lake::equal(&client, &self.daemon.path("lake"), &[SCHEMA]).await {
+            panic!("lake:\n{differences}\n{}", self.daemon.log_end());
+        }
+        self.daemon.assert_log_clean();
+    }
+
+    /// The position up to which the server may drop its log for us.
+    pub async fn confirmed(&self) -> Option<String> {
+        let query = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE NOT temporary";
+        self.server.value(query).await
+    }
+}
+
+/// The PostgreSQL versions that tests run against: `$CDC_VERSIONS` as `14,16`, else 15 and 18.
+#[must_use]
+pub fn versions() -> Vec<u32> {
+    let wanted = std::env::var("CDC_VERSIONS").unwrap_or_else(|_| "15,18".into());
+    let parse = |v: &str| {
+        v.trim()
+            .parse()
+            .expect("CDC_VERSIONS is a list of major versions")
+    };
+    wanted.split(',').map(parse).collect()
+}

@@ -1,0 +1,250 @@
+//! Shapes that change without a row being sent: defaults, rewrites, partitions, publications.
+
+use cdc_integration::commands::Status;
+use cdc_integration::daemon::standard_config;
+use cdc_integration::postgres::Wanted;
+use cdc_integration::scene::{LIMIT, Scene, versions};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn existing_rows_carry_the_default_of_an_added_column() {
+    for version in versions() {
+        let mut scene = Scene::streaming(
+            version,
+            "CREATE TABLE shop.t (id int PRIMARY KEY, v int); INSERT INTO shop.t SELECT i, i FROM generate_series(1, 1000) i;",
+        )
+        .await;
+        scene
+            .execute(
+                "ALTER TABLE shop.t ADD COLUMN a int DEFAULT 42, ADD COLUMN b text NOT NULL DEFAULT 'Zaphod ü', ADD COLUMN c numeric(6,2) DEFAULT 1.50,
+                   ADD COLUMN d timestamptz DEFAULT '2020-01-01 00:00:00+00', ADD COLUMN e int[] DEFAULT '{1,2}', ADD COLUMN f bool;
+                 UPDATE shop.t SET a = NULL WHERE id = 1; INSERT INTO shop.t (id) VALUES (-1);",
+            )
+            .await;
+        scene.assert_equal().await;
+        // The default of a column changes for rows to come, not for those there are.
+        scene
+            .execute(
+                "ALTER TABLE shop.t ALTER a SET DEFAULT 43; INSERT INTO shop.t (id) VALUES (-2)",
+            )
+            .await;
+        scene.assert_equal().await;
+    }
+}
+
+/// A rewrite sends no rows: the value of every existing row changes behind the log's back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewritten_table_becomes_equal_or_stops_with_the_remedy() {
+    for (version, rewrite) in [
+        (
+            15,
+            "ALTER TABLE shop.t ADD COLUMN r double precision DEFAULT random()",
+        ),
+        (
+            18,
+            "ALTER TABLE shop.t ALTER COLUMN v TYPE text USING 'was ' || v",
+        ),
+        (15, "ALTER TABLE shop.t ALTER COLUMN v TYPE int USING -v"),
+    ] {
+        let mut scene = Scene::streaming(
+            version,
+            "CREATE TABLE shop.t (id int PRIMARY KEY, v int); INSERT INTO shop.t SELECT i, i FROM generate_series(1, 1000) i;
+             CREATE TABLE shop.other (id int PRIMARY KEY);",
+        )
+        .await;
+        scene.assert_equal().await;
+        scene.execute(rewrite).await;
+        scene
+            .execute("INSERT INTO shop.t (id) VALUES (-1); INSERT INTO shop.other VALUES (1)")
+            .await;
+        equal_or_failed(&mut scene, "t", rewrite).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncates_reach_every_table_they_name() {
+    for version in versions() {
+        let mut scene = Scene::streaming(
+            version,
+            "CREATE TABLE shop.a (id int PRIMARY KEY); CREATE TABLE shop.b (id int PRIMARY KEY REFERENCES shop.a);
+             CREATE TABLE shop.c (id int PRIMARY KEY);
+             INSERT INTO shop.a SELECT generate_series(1, 100); INSERT INTO shop.b SELECT generate_series(1, 100); INSERT INTO shop.c VALUES (1);",
+        )
+        .await;
+        scene
+            .execute(
+                "TRUNCATE shop.a CASCADE; INSERT INTO shop.a VALUES (5);
+                 BEGIN; INSERT INTO shop.c VALUES (2); TRUNCATE shop.c; INSERT INTO shop.c VALUES (3); COMMIT;
+                 BEGIN; TRUNCATE shop.c; ROLLBACK; INSERT INTO shop.c VALUES (4);",
+            )
+            .await;
+        scene.assert_equal().await;
+    }
+}
+
+const PARTITIONED: &str = "CREATE TABLE shop.p (id int, day date, v text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+    CREATE TABLE shop.p1 PARTITION OF shop.p FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+    CREATE TABLE shop.p2 (v text, junk int, day date NOT NULL, id int NOT NULL); ALTER TABLE shop.p2 DROP COLUMN junk;
+    ALTER TABLE shop.p ATTACH PARTITION shop.p2 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+    CREATE TABLE shop.p3 PARTITION OF shop.p FOR VALUES FROM ('2024-03-01') TO ('2025-01-01') PARTITION BY HASH (id);
+    CREATE TABLE shop.p3a PARTITION OF shop.p3 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE shop.p3b PARTITION OF shop.p3 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+    INSERT INTO shop.p SELECT i, date '2024-01-01' + i % 200, 'Zaphod' FROM generate_series(1, 2000) i;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_arrives_as_one_table() {
+    for version in versions() {
+        let mut scene = Scene::streaming(version, PARTITIONED).await;
+        scene.assert_equal().await;
+        scene
+            .execute(
+                "UPDATE shop.p SET v = 'changed' WHERE id % 3 = 0; UPDATE shop.p SET day = '2024-06-01' WHERE id % 50 = 1;
+                 DELETE FROM shop.p WHERE id % 7 = 0; INSERT INTO shop.p2 (id, day, v) VALUES (-1, '2024-02-03', 'by the leaf');
+                 CREATE TABLE shop.p4 PARTITION OF shop.p FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+                 INSERT INTO shop.p VALUES (-2, '2025-05-05', 'into the new one');",
+            )
+            .await;
+        scene.assert_equal().await;
+        scene.execute("ALTER TABLE shop.p ADD COLUMN w int DEFAULT 3; UPDATE shop.p SET w = 4 WHERE id % 2 = 0; TRUNCATE shop.p; INSERT INTO shop.p VALUES (1, '2024-01-05', 'x', 9)").await;
+        scene.assert_equal().await;
+        let tables = scene.daemon.status().expect("status").sinks[0].tables.len();
+        assert_eq!(tables, 1, "partitions are no tables of their own");
+    }
+}
+
+/// Nothing of this is in the log: noticed all the same, or stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_attached_detached_dropped_or_truncated_become_equal_or_stop_with_the_remedy() {
+    for change in [
+        "TRUNCATE shop.p1",
+        "DROP TABLE shop.p2",
+        "ALTER TABLE shop.p DETACH PARTITION shop.p1",
+        "CREATE TABLE shop.p9 (id int NOT NULL, day date NOT NULL, v text); INSERT INTO shop.p9 VALUES (1, '2030-01-01', 'was here before');
+         ALTER TABLE shop.p ATTACH PARTITION shop.p9 FOR VALUES FROM ('2030-01-01') TO ('2031-01-01')",
+    ] {
+        let mut scene = Scene::streaming(15, PARTITIONED).await;
+        scene.assert_equal().await;
+        scene.execute(change).await;
+        scene.execute("INSERT INTO shop.p VALUES (-5, '2024-03-03', 'after')").await;
+        equal_or_failed(&mut scene, "p", change).await;
+    }
+}
+
+/// Waits until a table either has failed, with the statement that mends it, or streams and is equal.
+async fn equal_or_failed(scene: &mut Scene, table: &str, change: &str) {
+    let failed = |status: &Status| {
+        let tables = status.sinks.iter().flat_map(|s| &s.tables);
+        let error = tables
+            .filter(|t| t.table == table && t.state == "failed")
+            .map(|t| t.error.to_string())
+            .next();
+        error.or_else(|| (!status.source.error.is_null()).then(|| status.source.error.to_string()))
+    };
+    scene
+        .daemon
+        .succeed(&["reload"])
+        .expect("reload looks at the catalog");
+    let client = scene.server.client().await;
+    let commands = scene.daemon.commands();
+    cdc_integration::eventually(change, LIMIT, || {
+        let status = commands.status();
+        let caught_up = commands.succeed(&["wait", "--timeout", "20s"]);
+        let client = &client;
+        let commands = &commands;
+        async move {
+            let status = status?;
+            if let Some(error) = failed(&status) {
+                assert!(error.contains("cdc snapshot"), "names the remedy: {error}");
+                return Ok(());
+            }
+            caught_up?;
+            for table in cdc_integration::compare::tables(client, &["shop"]).await? {
+                let source = cdc_integration::compare::source(client, &table).await?;
+                // A detached partition is a table of its own, found in its own time.
+                let sink = cdc_integration::compare::warehouse(commands, &table)?;
+                if let Some(difference) = table.difference(&source, &sink) {
+                    return Err(difference);
+                }
+            }
+            Ok(())
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_dropped_and_created_again_is_another_table() {
+    for version in versions() {
+        let mut scene = Scene::streaming(
+            version,
+            "CREATE TABLE shop.t (id int PRIMARY KEY, v int); INSERT INTO shop.t SELECT i, i FROM generate_series(1, 100) i;
+             CREATE TABLE shop.other (id int PRIMARY KEY);",
+        )
+        .await;
+        scene.assert_equal().await;
+        scene
+            .execute(
+                "DROP TABLE shop.t; CREATE TABLE shop.t (id int PRIMARY KEY, w text); INSERT INTO shop.t VALUES (1, 'Zaphod, the second');
+                 INSERT INTO shop.other VALUES (1)",
+            )
+            .await;
+        equal_or_failed(&mut scene, "t", "drop and create").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_need_quotes_are_the_same_everywhere() {
+    for version in versions() {
+        let mut scene = Scene::streaming(
+            version,
+            r#"CREATE TABLE shop."Mixed ""Case"".? %" ("select" int PRIMARY KEY, "a b" text, "Ä'" int, "x""y" int, at int);
+               INSERT INTO shop."Mixed ""Case"".? %" SELECT i, 'Zaphod', i, i, i FROM generate_series(1, 10) i;"#,
+        )
+        .await;
+        scene.assert_equal().await;
+        scene.execute(r#"UPDATE shop."Mixed ""Case"".? %" SET "Ä'" = NULL WHERE "select" < 4; ALTER TABLE shop."Mixed ""Case"".? %" ADD "order" text DEFAULT 'o'"#).await;
+        scene
+            .execute(r#"DELETE FROM shop."Mixed ""Case"".? %" WHERE "select" = 9"#)
+            .await;
+        scene.assert_equal().await;
+    }
+}
+
+/// From version 18 on a missing publication is only a warning of the server, and an empty stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_publication_is_refused_and_one_of_mixed_case_is_found() {
+    for version in versions() {
+        let mut scene = Scene::new(
+            Wanted::version(version),
+            r#"CREATE TABLE shop.t (id int PRIMARY KEY); CREATE PUBLICATION "Mixed Case" FOR TABLE shop.t WITH (publish_via_partition_root = true);"#,
+        )
+        .await;
+        let url = scene.server.url("postgres", "postgres");
+        let config = |name: &str| {
+            standard_config(&url, r#"["shop.*"]"#)
+                .replace("  tables:", &format!("  publication: {name}\n  tables:"))
+        };
+        scene.daemon.configure(&config("mixed case"));
+        scene.daemon.start();
+        let said = scene.daemon.refusal(LIMIT).await.to_lowercase();
+        assert!(
+            said.contains("publication"),
+            "names what is missing: {said}"
+        );
+        scene.daemon.kill();
+        scene.daemon.configure(&config("Mixed Case"));
+        scene.daemon.start_streaming().await;
+        scene.execute("INSERT INTO shop.t VALUES (1)").await;
+        scene.assert_equal().await;
+        // Dropped while the daemon is down: refused again, and not an empty stream.
+        assert!(scene.daemon.terminate().await.success());
+        scene
+            .execute(r#"DROP PUBLICATION "Mixed Case"; INSERT INTO shop.t VALUES (2)"#)
+            .await;
+        scene.daemon.start();
+        let said = scene.daemon.refusal(LIMIT).await.to_lowercase();
+        assert!(
+            said.contains("publication"),
+            "names what is missing: {said}"
+        );
+    }
+}
