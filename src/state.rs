@@ -7,10 +7,18 @@
 //!
 //! All calls block, for a millisecond or an fsync: call them rarely, or off the async threads.
 
-use std::path::Path;
-use std::sync::Arc;
+mod database;
+mod lock;
 
-use cdc_api::{Chunk, CopyId, Error, Result, SourceIdentity, TableId, TableName, TableSchema};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cdc_api::{Chunk, CopyId, Result, SourceIdentity, TableId, TableName, TableSchema};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use database::{decode, encode, failed};
+use lock::DirectoryLock;
 
 /// How far a table is on its way into a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -98,7 +106,12 @@ pub struct PipelineRecord {
 /// clone.
 #[derive(Clone)]
 pub struct State {
-    shared: Arc<()>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Mutex<Connection>,
+    _lock: DirectoryLock,
 }
 
 impl State {
@@ -109,8 +122,22 @@ impl State {
     /// cannot be used, or when the database was written by a newer version; `Data` when it is
     /// damaged, with the remedy.
     pub fn open(data_dir: &Path) -> Result<Self> {
-        let _ = data_dir;
-        Err(Error::internal("state is not built yet"))
+        let lock = DirectoryLock::take(data_dir)?;
+        let database = database::open(&data_dir.join("state.db"))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                database: Mutex::new(database),
+                _lock: lock,
+            }),
+        })
+    }
+
+    fn database(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that a panic broke off was rolled back: the connection is as good as new.
+        self.shared
+            .database
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which pipeline the directory belongs to; `None` when it is new.
@@ -118,7 +145,9 @@ impl State {
     /// # Errors
     /// When the database cannot be read.
     pub fn pipeline(&self) -> Result<Option<PipelineRecord>> {
-        Err(Error::internal("state is not built yet"))
+        self.setting("pipeline")?
+            .map(|text| decode(&text))
+            .transpose()
     }
 
     /// Sets which pipeline the directory belongs to.
@@ -126,8 +155,7 @@ impl State {
     /// # Errors
     /// When the database cannot be written.
     pub fn set_pipeline(&self, pipeline: &PipelineRecord) -> Result<()> {
-        let _ = (&self.shared, pipeline);
-        Err(Error::internal("state is not built yet"))
+        self.set_setting("pipeline", Some(&encode(pipeline)?))
     }
 
     /// Whether the operator has paused the pipeline.
@@ -135,7 +163,7 @@ impl State {
     /// # Errors
     /// When the database cannot be read.
     pub fn paused(&self) -> Result<bool> {
-        Err(Error::internal("state is not built yet"))
+        Ok(self.setting("paused")?.is_some())
     }
 
     /// Pauses or resumes.
@@ -143,8 +171,7 @@ impl State {
     /// # Errors
     /// When the database cannot be written.
     pub fn set_paused(&self, paused: bool) -> Result<()> {
-        let _ = paused;
-        Err(Error::internal("state is not built yet"))
+        self.set_setting("paused", paused.then_some("yes"))
     }
 
     /// The tables of a sink, in table id order.
@@ -152,8 +179,20 @@ impl State {
     /// # Errors
     /// When the database cannot be read.
     pub fn tables(&self, sink: &str) -> Result<Vec<TableState>> {
-        let _ = sink;
-        Err(Error::internal("state is not built yet"))
+        let database = self.database();
+        let mut statement = database
+            .prepare_cached("SELECT state FROM sink_table WHERE sink = ?1 ORDER BY table_id")
+            .map_err(failed)?;
+        let rows = statement
+            .query_map([sink], |row| row.get::<_, String>(0))
+            .map_err(failed)?;
+        let mut tables = Vec::new();
+        for row in rows {
+            tables.push(decode(&row.map_err(failed)?)?);
+        }
+        // SQLite's integers are signed: large ids sort before small ones there.
+        tables.sort_by_key(|table: &TableState| table.table);
+        Ok(tables)
     }
 
     /// One table of a sink.
@@ -161,8 +200,16 @@ impl State {
     /// # Errors
     /// When the database cannot be read.
     pub fn table(&self, sink: &str, table: TableId) -> Result<Option<TableState>> {
-        let _ = (sink, table);
-        Err(Error::internal("state is not built yet"))
+        let text: Option<String> = self
+            .database()
+            .prepare_cached("SELECT state FROM sink_table WHERE sink = ?1 AND table_id = ?2")
+            .and_then(|mut statement| {
+                statement
+                    .query_row(params![sink, key(table)], |row| row.get(0))
+                    .optional()
+            })
+            .map_err(failed)?;
+        text.map(|text| decode(&text)).transpose()
     }
 
     /// Saves tables of a sink, all or none.
@@ -170,8 +217,20 @@ impl State {
     /// # Errors
     /// When the database cannot be written.
     pub fn save_tables(&self, sink: &str, tables: &[TableState]) -> Result<()> {
-        let _ = (sink, tables);
-        Err(Error::internal("state is not built yet"))
+        let mut database = self.database();
+        let transaction = database.transaction().map_err(failed)?;
+        for table in tables {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO sink_table (sink, table_id, state) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (sink, table_id) DO UPDATE SET state = excluded.state",
+                )
+                .and_then(|mut statement| {
+                    statement.execute(params![sink, key(table.table), encode_sql(table)?])
+                })
+                .map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)
     }
 
     /// Forgets a table of a sink; no error when it is not there.
@@ -179,8 +238,13 @@ impl State {
     /// # Errors
     /// When the database cannot be written.
     pub fn remove_table(&self, sink: &str, table: TableId) -> Result<()> {
-        let _ = (sink, table);
-        Err(Error::internal("state is not built yet"))
+        self.database()
+            .execute(
+                "DELETE FROM sink_table WHERE sink = ?1 AND table_id = ?2",
+                params![sink, key(table)],
+            )
+            .map_err(failed)?;
+        Ok(())
     }
 
     /// The sinks that have tables here, in name order.
@@ -188,7 +252,15 @@ impl State {
     /// # Errors
     /// When the database cannot be read.
     pub fn sinks(&self) -> Result<Vec<String>> {
-        Err(Error::internal("state is not built yet"))
+        let database = self.database();
+        let mut statement = database
+            .prepare_cached("SELECT DISTINCT sink FROM sink_table ORDER BY sink")
+            .map_err(failed)?;
+        let names = statement
+            .query_map([], |row| row.get(0))
+            .map_err(failed)?
+            .collect::<rusqlite::Result<_>>();
+        names.map_err(failed)
     }
 
     /// Forgets a sink with all its tables.
@@ -196,24 +268,45 @@ impl State {
     /// # Errors
     /// When the database cannot be written.
     pub fn remove_sink(&self, sink: &str) -> Result<()> {
-        let _ = sink;
-        Err(Error::internal("state is not built yet"))
+        self.database()
+            .execute("DELETE FROM sink_table WHERE sink = ?1", [sink])
+            .map_err(failed)?;
+        Ok(())
     }
 
-    /// A copy id that was never given out before.
+    /// A copy id that was never given out before, not even by a database that was lost since:
+    /// rises with the clock, and beyond the last one whatever the clock does.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub fn next_copy(&self) -> Result<CopyId> {
-        Err(Error::internal("state is not built yet"))
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros());
+        let next: i64 = self
+            .database()
+            .query_row(
+                "INSERT INTO setting (key, value) VALUES ('last_copy', ?1)
+                 ON CONFLICT (key) DO UPDATE SET value = MAX(value + 1, excluded.value)
+                 RETURNING value",
+                [i64::try_from(now).unwrap_or(0)],
+                |row| row.get(0),
+            )
+            .map_err(failed)?;
+        Ok(CopyId(next.cast_unsigned()))
     }
 
-    /// The tables' shapes as last saved, with the `seq` of the commit that they belong to.
+    /// The tables' shapes as last saved, in table id order, with the `seq` of the commit that
+    /// they belong to; 0 and none when never saved.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn schemas(&self) -> Result<(u64, Vec<Arc<TableSchema>>)> {
-        Err(Error::internal("state is not built yet"))
+        // One text for all keeps the seq and the shapes of one moment together.
+        match self.setting("schemas")? {
+            None => Ok((0, Vec::new())),
+            Some(text) => decode(&text),
+        }
     }
 
     /// Replaces the saved shapes by those as of the commit with `seq`.
@@ -221,8 +314,9 @@ impl State {
     /// # Errors
     /// When the database cannot be written.
     pub fn save_schemas(&self, seq: u64, schemas: &[Arc<TableSchema>]) -> Result<()> {
-        let _ = (seq, schemas);
-        Err(Error::internal("state is not built yet"))
+        let mut schemas = schemas.to_vec();
+        schemas.sort_by_key(|schema| schema.id);
+        self.set_setting("schemas", Some(&encode(&(seq, schemas))?))
     }
 
     /// A value saved under a key of the caller's.
@@ -230,8 +324,7 @@ impl State {
     /// # Errors
     /// When the database cannot be read.
     pub fn value(&self, key: &str) -> Result<Option<String>> {
-        let _ = key;
-        Err(Error::internal("state is not built yet"))
+        self.setting(&format!("value.{key}"))
     }
 
     /// Saves a value under a key; `None` removes it.
@@ -239,7 +332,40 @@ impl State {
     /// # Errors
     /// When the database cannot be written.
     pub fn set_value(&self, key: &str, value: Option<&str>) -> Result<()> {
-        let _ = (key, value);
-        Err(Error::internal("state is not built yet"))
+        self.set_setting(&format!("value.{key}"), value)
+    }
+
+    fn setting(&self, key: &str) -> Result<Option<String>> {
+        self.database()
+            .prepare_cached("SELECT value FROM setting WHERE key = ?1")
+            .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
+            .map_err(failed)
+    }
+
+    fn set_setting(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let database = self.database();
+        let done = match value {
+            Some(value) => database.execute(
+                "INSERT INTO setting (key, value) VALUES (?1, ?2)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [key, value],
+            ),
+            None => database.execute("DELETE FROM setting WHERE key = ?1", [key]),
+        };
+        done.map_err(failed)?;
+        Ok(())
     }
 }
+
+/// A table id as SQLite's signed integer, bit by bit.
+fn key(table: TableId) -> i64 {
+    table.0.cast_signed()
+}
+
+fn encode_sql(table: &TableState) -> rusqlite::Result<String> {
+    serde_json::to_string(table)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+#[cfg(test)]
+mod tests;
