@@ -1,0 +1,487 @@
+//! A copy job: reads the existing rows of some tables at one consistent point, chunk by chunk,
+//! into one sink, beside the sink's main stream.
+//!
+//! Invariant (4): a chunk's rows carry the `seq` of the point at which they were read; the sink
+//! makes them durable together with the note that the chunk is finished, so that after a crash
+//! only unfinished chunks are read again, at a later point.
+//!
+//! A copy is resumed only where a replay over rows of several points is right: in a sink that
+//! replaces rows by key, of a table with a key, whose shape and chunks are what they were. Else,
+//! and whenever the replay finds itself without a base row, the copy begins again.
+//!
+//! The job asks the sink's worker, who owns the sink, through [`JobEvent`]s.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use cdc_api::{
+    BatchLimits, ChangeBatch, Chunk, CopyId, CopyProgress, Difference, Error, ErrorKind, Result,
+    Snapshot, TableCopy, TableId, TableSchema,
+};
+use futures::StreamExt;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use super::backoff::Backoff;
+use super::board::Meter;
+use super::catch_up::{Begin, CatchUp};
+use super::shared::Shared;
+use crate::journal::Pin;
+use crate::state::Phase;
+
+/// Changes left to replay, below which the worker lets the table join between two commits.
+const NEARLY_THERE: usize = 20_000;
+
+/// Which rows a copy reads: made once, at its first snapshot, and kept over restarts.
+#[derive(Debug, Clone)]
+pub(super) struct CopyPlan {
+    /// The shape that the copy was begun with.
+    pub(super) table: Arc<TableSchema>,
+    /// The chunks that hold every row together.
+    pub(super) chunks: Vec<Chunk>,
+}
+
+/// What a copy is for.
+pub(super) enum Purpose {
+    /// To become the sink's table.
+    Join,
+    /// To be compared with the sink's table, and dropped.
+    Compare(oneshot::Sender<Result<Difference>>),
+}
+
+/// A table that a sink needs a copy of.
+pub(super) struct Wanted {
+    pub(super) table: Arc<TableSchema>,
+    pub(super) id: CopyId,
+    /// Of a copy that an earlier process began.
+    pub(super) plan: Option<CopyPlan>,
+    pub(super) purpose: Purpose,
+    pub(super) meter: Arc<Meter>,
+    /// Keeps the journal from where the copy's replay will start.
+    pub(super) pin: Pin,
+}
+
+/// What a job tells or asks the sink's worker.
+pub(super) enum JobEvent {
+    /// Begin or resume this copy in the sink.
+    Open {
+        table: Arc<TableSchema>,
+        id: CopyId,
+        reply: oneshot::Sender<Result<Box<dyn TableCopy>>>,
+    },
+    /// The copy has got this far.
+    Phase {
+        table: TableId,
+        id: CopyId,
+        phase: Phase,
+        /// The plan, and the point at which its first chunks are read.
+        plan: Option<(CopyPlan, u64)>,
+    },
+    /// The copy is nearly where the sink is: let it join.
+    Ready(Box<CatchUp>),
+    /// The copy cannot go on as it is; take a new one.
+    Again {
+        table: TableId,
+        id: CopyId,
+        reason: String,
+    },
+    /// The table stops.
+    Stopped {
+        table: TableId,
+        id: CopyId,
+        error: Error,
+    },
+    /// The copy waits for its next attempt.
+    Trouble { error: Error },
+}
+
+/// Copies tables until each is ready to join, has stopped, or must begin again.
+pub(super) struct Job {
+    pub(super) shared: Arc<Shared>,
+    pub(super) sink: String,
+    /// Whether the sink replaces rows by key.
+    pub(super) upsert: bool,
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) events: mpsc::Sender<JobEvent>,
+    /// The `seq` of the sink's last commit.
+    pub(super) committed: watch::Receiver<u64>,
+}
+
+impl Job {
+    /// Runs to the end; errors that pass by themselves are tried again for ever.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut replays = tokio::task::JoinSet::new();
+        while !self.wanted.is_empty() {
+            let left = self.wanted.len();
+            match self.attempt(&mut replays).await {
+                Ok(()) => break,
+                Err(error) => match error.table().filter(|_| !error.is_transient()) {
+                    Some(table) => self.stop(table, error).await,
+                    None => {
+                        tracing::warn!(sink = %self.sink, error = %error, "copy is interrupted");
+                        self.tell(JobEvent::Trouble { error }).await;
+                        if self.wanted.len() < left {
+                            backoff.reset();
+                        }
+                        tokio::time::sleep(backoff.next()).await;
+                    }
+                },
+            }
+        }
+        while replays.join_next().await.is_some() {}
+    }
+
+    async fn tell(&self, event: JobEvent) {
+        // A worker that is gone takes its jobs with it.
+        let _ = self.events.send(event).await;
+    }
+
+    async fn stop(&mut self, table: TableId, error: Error) {
+        let Some(index) = self.wanted.iter().position(|w| w.table.id == table) else {
+            return;
+        };
+        let wanted = self.wanted.swap_remove(index);
+        let id = wanted.id;
+        if error.kind() == ErrorKind::LogLost {
+            let reason = error.to_string();
+            self.tell(JobEvent::Again { table, id, reason }).await;
+            return;
+        }
+        match wanted.purpose {
+            Purpose::Join => self.tell(JobEvent::Stopped { table, id, error }).await,
+            Purpose::Compare(reply) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    async fn open(&self, table: &Arc<TableSchema>, id: CopyId) -> Result<Box<dyn TableCopy>> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(JobEvent::Open {
+            table: Arc::clone(table),
+            id,
+            reply,
+        })
+        .await;
+        answer
+            .await
+            .map_err(|_| Error::transient("the sink is being opened again"))?
+    }
+
+    async fn attempt(&mut self, replays: &mut tokio::task::JoinSet<()>) -> Result<()> {
+        self.replay_finished(replays).await?;
+        if self.wanted.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<_> = self.wanted.iter().map(|w| Arc::clone(&w.table)).collect();
+        let snapshot = self.shared.source.snapshot(&tables).await?;
+        let seq = self.shared.marks.wait(snapshot.id()).await;
+        let mut copies = Vec::new();
+        let mut queue = Vec::new();
+        for shape in snapshot.tables() {
+            let Some(index) = self.wanted.iter().position(|w| w.table.id == shape.id) else {
+                continue;
+            };
+            if let Some((copy, chunks)) = self.prepare(index, shape, snapshot.as_ref(), seq).await? {
+                queue.extend(chunks.into_iter().map(|chunk| (copies.len(), chunk)));
+                copies.push(copy);
+            }
+        }
+        // Tables that had no chunk left are done; the others finish one after another.
+        let workers = self.shared.settings.snapshot_workers.max(1);
+        let limits = self.shared.settings.limits;
+        let mut failure = None;
+        {
+            let copies = &copies;
+            let snapshot = &snapshot;
+            let mut running = futures::stream::iter(queue)
+                .map(|(index, chunk)| async move {
+                    let copy: &Copying = &copies[index];
+                    if copy.broken.load(Ordering::Relaxed) {
+                        return (index, Ok(false));
+                    }
+                    let done = copy.chunk(snapshot.as_ref(), &chunk, limits, seq).await;
+                    (index, done)
+                })
+                .buffer_unordered(workers);
+            while let Some((index, done)) = running.next().await {
+                match done {
+                    Ok(true) => self.replay(&copies[index], seq, replays).await?,
+                    Ok(false) => {}
+                    Err(error) if error.table().is_some() && !error.is_transient() => {
+                        copies[index].broken.store(true, Ordering::Relaxed);
+                        self.stop(copies[index].table.id, error).await;
+                    }
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        for copy in &copies {
+            if failure.is_none() && !copy.broken.load(Ordering::Relaxed) {
+                // Of a table without a chunk (nothing to read) nobody has said so yet.
+                self.replay(copy, seq, replays).await?;
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Copies whose every chunk was finished by an earlier process need no snapshot.
+    async fn replay_finished(&mut self, replays: &mut tokio::task::JoinSet<()>) -> Result<()> {
+        for index in (0..self.wanted.len()).rev() {
+            let wanted = &self.wanted[index];
+            let Some(plan) = &wanted.plan else { continue };
+            let plan = plan.clone();
+            let mut copy = self.open(&plan.table, wanted.id).await?;
+            let progress = copy.progress().await?;
+            if progress.chunks.len() >= plan.chunks.len() {
+                let wanted = self.wanted.swap_remove(index);
+                self.begin_replay(wanted, &plan.table, copy, &progress, replays)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens one table's copy in the sink and finds out which chunks are left.
+    async fn prepare(
+        &mut self,
+        index: usize,
+        shape: &Arc<TableSchema>,
+        snapshot: &dyn Snapshot,
+        seq: u64,
+    ) -> Result<Option<(Copying, Vec<Chunk>)>> {
+        let (table, id, meter) = {
+            let wanted = &self.wanted[index];
+            (wanted.table.id, wanted.id, Arc::clone(&wanted.meter))
+        };
+        let plan = match self.wanted[index].plan.clone() {
+            Some(plan) => plan,
+            None => CopyPlan {
+                table: Arc::clone(shape),
+                chunks: snapshot
+                    .chunks(table, self.shared.settings.chunk_bytes)
+                    .await?,
+            },
+        };
+        let mut copy = self.open(&plan.table, id).await?;
+        let progress = copy.progress().await?;
+        let resumed = !progress.chunks.is_empty();
+        let replaces = self.upsert && !shape.key.is_empty();
+        if self.wanted[index].plan.is_some()
+            && (!plan.table.same_shape(shape) || resumed && !replaces)
+        {
+            let wanted = self.wanted.swap_remove(index);
+            let reason = if replaces {
+                "its columns changed while the copy was interrupted"
+            } else {
+                "only tables with a key can take up an interrupted copy, in a sink that mirrors"
+            };
+            self.tell(JobEvent::Again {
+                table,
+                id: wanted.id,
+                reason: reason.to_owned(),
+            })
+            .await;
+            return Ok(None);
+        }
+        self.wanted[index].plan = Some(plan.clone());
+        self.tell(JobEvent::Phase {
+            table,
+            id,
+            phase: Phase::Copying,
+            plan: Some((plan.clone(), seq)),
+        })
+        .await;
+        let size = snapshot.size(table).await?;
+        meter.rows_total.store(size.rows, Ordering::Relaxed);
+        meter.bytes_total.store(
+            plan.chunks.iter().map(|chunk| chunk.bytes).sum(),
+            Ordering::Relaxed,
+        );
+        let (done, left): (Vec<_>, Vec<_>) = plan.chunks.into_iter().partition(|chunk| {
+            progress
+                .chunks
+                .iter()
+                .any(|(index, _)| *index == chunk.index)
+        });
+        if meter.rows_done.load(Ordering::Relaxed) == 0 {
+            meter.resume(
+                done.iter().map(|chunk| chunk.rows).sum(),
+                done.iter().map(|chunk| chunk.bytes).sum(),
+            );
+        }
+        if !resumed {
+            // Nothing older than this point will be replayed.
+            self.wanted[index].pin.advance(seq);
+        }
+        let copying = Copying {
+            table: plan.table,
+            copy: Mutex::new(Some(copy)),
+            left: AtomicUsize::new(left.len()),
+            broken: AtomicBool::new(false),
+            meter,
+        };
+        Ok(Some((copying, left)))
+    }
+
+    /// All chunks of a table are finished: its changes since are replayed.
+    async fn replay(
+        &mut self,
+        copying: &Copying,
+        seq: u64,
+        replays: &mut tokio::task::JoinSet<()>,
+    ) -> Result<()> {
+        let Some(mut copy) = copying.copy.lock().await.take() else {
+            return Ok(());
+        };
+        let Some(index) = self.wanted.iter().position(|w| w.table.id == copying.table.id) else {
+            return Ok(());
+        };
+        let mut progress = copy.progress().await?;
+        if progress.chunks.is_empty() {
+            progress.chunks.push((0, seq));
+        }
+        let wanted = self.wanted.swap_remove(index);
+        self.begin_replay(wanted, &copying.table, copy, &progress, replays)
+    }
+
+    fn begin_replay(
+        &self,
+        wanted: Wanted,
+        shape: &Arc<TableSchema>,
+        copy: Box<dyn TableCopy>,
+        progress: &CopyProgress,
+        replays: &mut tokio::task::JoinSet<()>,
+    ) -> Result<()> {
+        let points = progress.chunks.iter().map(|(_, seq)| *seq);
+        let from = progress
+            .caught_up
+            .unwrap_or_else(|| points.clone().min().unwrap_or(0));
+        let whole_at = points.max().unwrap_or(0).max(from);
+        let table = wanted.table.id;
+        let id = wanted.id;
+        let events = self.events.clone();
+        let committed = self.committed.clone();
+        let cursor = match self.shared.journal.cursor(from) {
+            Ok(cursor) => cursor,
+            Err(error) if error.kind() == ErrorKind::LogLost => {
+                let reason = error.to_string();
+                replays.spawn(async move {
+                    let _ = events.send(JobEvent::Again { table, id, reason }).await;
+                });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let catch_up = CatchUp::begin(Begin {
+            id,
+            purpose: wanted.purpose,
+            table: Arc::clone(shape),
+            copy,
+            cursor,
+            from,
+            whole_at,
+            pin: wanted.pin,
+        });
+        replays.spawn(follow(catch_up, events, committed));
+        Ok(())
+    }
+}
+
+/// Replays until little is left, then hands over to the worker.
+async fn follow(
+    mut catch_up: CatchUp,
+    events: mpsc::Sender<JobEvent>,
+    mut committed: watch::Receiver<u64>,
+) {
+    let table = catch_up.table_id();
+    let id = catch_up.id;
+    let phase = Phase::CatchingUp;
+    let _ = events
+        .send(JobEvent::Phase {
+            table,
+            id,
+            phase,
+            plan: None,
+        })
+        .await;
+    loop {
+        let target = *committed.borrow_and_update();
+        if target < catch_up.whole_at {
+            if committed.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        match catch_up.run_to(target).await {
+            Ok(applied) if applied <= NEARLY_THERE => break,
+            Ok(_) => {}
+            Err(error) => {
+                let _ = events.send(failed(table, id, error)).await;
+                return;
+            }
+        }
+    }
+    let _ = events.send(JobEvent::Ready(Box::new(catch_up))).await;
+}
+
+/// What an error in a replay means for its table.
+pub(super) fn failed(table: TableId, id: CopyId, error: Error) -> JobEvent {
+    match error.kind() {
+        ErrorKind::LogLost | ErrorKind::Transient => JobEvent::Again {
+            table,
+            id,
+            reason: error.to_string(),
+        },
+        _ => JobEvent::Stopped { table, id, error },
+    }
+}
+
+/// One table, while its chunks are read.
+struct Copying {
+    table: Arc<TableSchema>,
+    /// Taken when the last chunk is finished.
+    copy: Mutex<Option<Box<dyn TableCopy>>>,
+    left: AtomicUsize,
+    broken: AtomicBool,
+    meter: Arc<Meter>,
+}
+
+impl Copying {
+    /// Reads and writes one chunk; `true` when it was the table's last.
+    async fn chunk(
+        &self,
+        snapshot: &dyn Snapshot,
+        chunk: &Chunk,
+        limits: BatchLimits,
+        seq: u64,
+    ) -> Result<bool> {
+        let mut reader = snapshot.read(self.table.id, chunk, limits).await?;
+        let mut writer = match self.copy.lock().await.as_mut() {
+            Some(copy) => copy.chunk(chunk.index).await?,
+            None => return Ok(false),
+        };
+        let mut rows = 0;
+        let written = async {
+            while let Some(batch) = reader.next().await? {
+                let count = batch.num_rows() as u64;
+                let batch = ChangeBatch::of_snapshot(Arc::clone(&self.table), batch, seq, 0);
+                writer.write(&batch).await?;
+                rows += count;
+                self.meter.rows_done.fetch_add(count, Ordering::Relaxed);
+            }
+            writer.finish(seq).await
+        }
+        .await;
+        if let Err(error) = written {
+            self.meter.rows_done.fetch_sub(rows, Ordering::Relaxed);
+            return Err(error);
+        }
+        self.meter
+            .bytes_done
+            .fetch_add(chunk.bytes, Ordering::Relaxed);
+        Ok(self.left.fetch_sub(1, Ordering::Relaxed) == 1)
+    }
+}

@@ -1,0 +1,314 @@
+//! Which of a sink's tables is where.
+//!
+//! Invariant: what is joined is read back from the sink; the state database adds only why a table
+//! stopped, and the plans of unfinished copies.
+
+use std::sync::Arc;
+
+use cdc_api::{CopyId, Error, ErrorKind, Result, TableId, TableName, TableSchema};
+
+use super::super::board::{Meter, TableView};
+use super::super::shared::Captured;
+use super::Worker;
+use crate::admin::status::{Problem, TableState as Shown};
+use crate::state::{Phase, TableError, TableState};
+
+/// A table, as this sink has it.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: TableName,
+    /// The shape that the sink's table has, if the table is joined.
+    joined: Option<Arc<TableSchema>>,
+    /// Why it stopped.
+    stop: Option<Stop>,
+    /// Whether the sink still has to be told that it left.
+    pub(super) leaving: bool,
+    /// The copy that is under way.
+    pub(super) copy: Option<CopyId>,
+    pub(super) phase: Phase,
+    pub(super) meter: Option<Arc<Meter>>,
+}
+
+#[derive(Debug, Clone)]
+struct Stop {
+    /// Whether the source refuses the table: it is taken up as soon as that is mended.
+    refused: bool,
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Table {
+    pub(super) fn new(name: TableName) -> Self {
+        Self {
+            name,
+            joined: None,
+            stop: None,
+            leaving: false,
+            copy: None,
+            phase: Phase::Pending,
+            meter: None,
+        }
+    }
+
+    /// Whether the table is whole and follows the stream.
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined.is_some() && self.stop.is_none()
+    }
+
+    /// Why the table stopped, if no copy is under way that brings it back.
+    pub(super) fn stopped(&self) -> Option<Error> {
+        let stop = self.stop.as_ref().filter(|_| self.copy.is_none())?;
+        let error = Error::new(stop.kind, format!("table {}: {}", self.name, stop.message));
+        Some(match &stop.hint {
+            Some(hint) => error.hint(hint.as_str()),
+            None => error,
+        })
+    }
+
+    fn shown(&self) -> Shown {
+        match (&self.copy, self.phase) {
+            (Some(_), Phase::CatchingUp) => Shown::CatchingUp,
+            (Some(_), Phase::Copying) => Shown::Copying,
+            _ if self.stop.is_some() => Shown::Failed,
+            _ if self.joined.is_some() => Shown::Streaming,
+            _ => Shown::Pending,
+        }
+    }
+}
+
+impl Worker {
+    /// Reads the joined tables back from the sink, and from the state database why others
+    /// stopped.
+    pub(super) async fn read_back_tables(&mut self) -> Result<()> {
+        let joined = self.sink.joined().await?;
+        let states = self.shared.state.tables(&self.name)?;
+        // Known tables stay listed; what is known of them is read anew.
+        for table in self.tables.values_mut() {
+            table.joined = None;
+            table.copy = None;
+        }
+        let copies: Vec<_> = joined.iter().map(|joined| joined.copy).collect();
+        for joined in joined {
+            let table = self
+                .tables
+                .entry(joined.table.id)
+                .or_insert_with(|| Table::new(joined.table.name.clone()));
+            table.joined = Some(joined.table);
+            table.phase = Phase::Streaming;
+        }
+        for state in states {
+            if state.copy.is_some_and(|copy| copies.contains(&copy)) {
+                // It joined, and a crash came before that was noted here.
+                self.shared.state.remove_table(&self.name, state.table)?;
+                if let Some(table) = self.tables.get_mut(&state.table) {
+                    table.stop = None;
+                }
+                continue;
+            }
+            let Some(error) = state.error else { continue };
+            let table = self
+                .tables
+                .entry(state.table)
+                .or_insert_with(|| Table::new(state.name));
+            table.leaving = table.joined.is_some();
+            table.stop.get_or_insert(Stop {
+                refused: state.failed_seq.is_none(),
+                kind: ErrorKind::Data,
+                message: error.message,
+                hint: error.hint,
+            });
+        }
+        self.show_tables();
+        Ok(())
+    }
+
+    /// The shape that the sink's table has, if rows of this table are to be written to it.
+    pub(super) fn routed(&self, table: TableId) -> Option<Arc<TableSchema>> {
+        let table = self.tables.get(&table)?;
+        if table.stop.is_some() {
+            return None;
+        }
+        table.joined.clone()
+    }
+
+    /// The sink's table has this shape now.
+    pub(super) fn set_schema(&mut self, schema: &Arc<TableSchema>) {
+        if let Some(table) = self.tables.get_mut(&schema.id) {
+            table.joined = Some(Arc::clone(schema));
+            table.name = schema.name.clone();
+        }
+    }
+
+    /// A copy has become the sink's table.
+    pub(super) fn joined(&mut self, schema: &Arc<TableSchema>) -> Result<()> {
+        let table = self
+            .tables
+            .entry(schema.id)
+            .or_insert_with(|| Table::new(schema.name.clone()));
+        table.joined = Some(Arc::clone(schema));
+        table.stop = None;
+        table.leaving = false;
+        table.copy = None;
+        table.phase = Phase::Streaming;
+        self.shared.state.remove_table(&self.name, schema.id)?;
+        self.show(schema.id);
+        Ok(())
+    }
+
+    /// The table stops in this sink; the others go on.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub(super) fn stop_table(&mut self, id: TableId, error: &Error) -> Result<()> {
+        self.stop_or_refuse(id, error, false)
+    }
+
+    fn stop_or_refuse(&mut self, id: TableId, error: &Error, refused: bool) -> Result<()> {
+        let failed_seq = (!refused).then(|| self.seq());
+        let table = self
+            .tables
+            .entry(id)
+            .or_insert_with(|| Table::new(TableName::new("", id.to_string())));
+        tracing::error!(sink = %self.name, table = %table.name, error = %error,
+            hint = error.hint_text(), "table has stopped");
+        table.leaving = table.joined.is_some();
+        table.copy = None;
+        table.phase = Phase::Failed;
+        table.stop = Some(Stop {
+            refused,
+            kind: error.kind(),
+            message: error.to_string(),
+            hint: error.hint_text().map(ToOwned::to_owned),
+        });
+        let mut state = TableState::pending(id, table.name.clone());
+        state.phase = Phase::Failed;
+        state.failed_seq = failed_seq;
+        state.error = Some(TableError {
+            message: error.to_string(),
+            hint: error.hint_text().map(ToOwned::to_owned),
+        });
+        self.shared.state.save_tables(&self.name, &[state])?;
+        self.show(id);
+        self.answer_reached();
+        Ok(())
+    }
+
+    /// Tells the sink which tables stopped: part of the next commit.
+    pub(super) async fn leave_stopped(&mut self) -> Result<()> {
+        for (id, table) in &self.tables {
+            if table.leaving {
+                self.sink.leave(*id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sink knows which tables stopped.
+    pub(super) fn left(&mut self) {
+        for table in self.tables.values_mut().filter(|table| table.leaving) {
+            table.leaving = false;
+            table.joined = None;
+        }
+    }
+
+    /// Takes up what discovery found: new tables are copied, refused ones stop, those that are
+    /// gone leave.
+    pub(super) async fn take_up(&mut self, captured: &Captured) -> Result<()> {
+        if !captured.known {
+            return Ok(());
+        }
+        let delivery = self.delivery.clone();
+        let mut wanted = Vec::new();
+        for schema in captured.taken(&delivery) {
+            let table = self
+                .tables
+                .entry(schema.id)
+                .or_insert_with(|| Table::new(schema.name.clone()));
+            table.name = schema.name.clone();
+            if table.stop.as_ref().is_some_and(|stop| stop.refused) {
+                table.stop = None;
+                table.phase = Phase::Pending;
+                self.shared.state.remove_table(&self.name, schema.id)?;
+            }
+            if table.joined.is_none() && table.stop.is_none() && table.copy.is_none() {
+                wanted.push(Arc::clone(schema));
+            }
+        }
+        for refused in &captured.refused {
+            let taken = delivery
+                .tables
+                .as_ref()
+                .is_none_or(|tables| tables.matches(&refused.name));
+            let known = self
+                .tables
+                .get(&refused.id)
+                .is_some_and(|table| table.stop.is_some());
+            if taken && !known {
+                let table = self
+                    .tables
+                    .entry(refused.id)
+                    .or_insert_with(|| Table::new(refused.name.clone()));
+                table.name = refused.name.clone();
+                self.stop_or_refuse(refused.id, &refused.error, true)?;
+            }
+        }
+        let gone: Vec<TableId> = self
+            .tables
+            .keys()
+            .copied()
+            .filter(|id| {
+                !captured.taken(&delivery).any(|table| table.id == *id)
+                    && !captured.refused.iter().any(|refused| refused.id == *id)
+            })
+            .collect();
+        self.detach(&gone).await?;
+        self.round = captured.round;
+        self.copy_tables(wanted)?;
+        self.show_tables();
+        self.answer_reached();
+        Ok(())
+    }
+
+    /// Tables that are no longer captured (dropped, or no longer matching) leave; what the sink
+    /// holds of them stays as it is.
+    async fn detach(&mut self, gone: &[TableId]) -> Result<()> {
+        for id in gone {
+            let Some(table) = self.tables.remove(id) else {
+                continue;
+            };
+            tracing::warn!(sink = %self.name, table = %table.name,
+                "table is no longer captured: the sink keeps what it has of it");
+            self.board.view().tables.remove(id);
+            self.shared.state.remove_table(&self.name, *id)?;
+            if table.joined.is_some() {
+                self.sink.leave(*id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a table on the board.
+    pub(super) fn show(&self, id: TableId) {
+        let Some(table) = self.tables.get(&id) else {
+            return;
+        };
+        let view = TableView {
+            name: table.name.clone(),
+            state: table.shown(),
+            error: table.stop.as_ref().map(|stop| Problem {
+                kind: stop.kind,
+                message: stop.message.clone(),
+                hint: stop.hint.clone(),
+            }),
+            meter: table.meter.clone(),
+        };
+        self.board.view().tables.insert(id, view);
+    }
+
+    fn show_tables(&self) {
+        for id in self.tables.keys() {
+            self.show(*id);
+        }
+    }
+}
