@@ -20,6 +20,7 @@ use std::time::Duration;
 use cdc_api::TableSelection;
 use serde::Deserialize;
 
+use crate::journal::Compression;
 pub use load::{find, load};
 pub use section::Section;
 pub use units::{ByteSize, Schedule};
@@ -157,26 +158,32 @@ pub enum Acknowledge {
     Journal,
 }
 
-/// The journal on local disk.
+/// The journal on local disk, in `<data_dir>/journal`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JournalConfig {
     /// A segment file is closed at about this size.
     pub segment_bytes: ByteSize,
-    /// When what the sinks still need is this large, reading from the source pauses until they
-    /// have caught up.
-    pub max_bytes: ByteSize,
-    /// How long changes are kept that every sink has.
+    /// Changes kept in memory, from which caught-up sinks are fed.
+    pub memory_bytes: ByteSize,
+    /// When what the sinks still need is this large on disk, reading from the source waits until
+    /// they have caught up; `None`: no bound.
+    pub max_bytes: Option<ByteSize>,
+    /// How long changes are kept that every sink has, within `max_bytes`.
     #[serde(deserialize_with = "units::duration")]
-    pub retain: Duration,
+    pub keep: Duration,
+    /// How changes are compressed on disk.
+    pub compression: Compression,
 }
 
 impl Default for JournalConfig {
     fn default() -> Self {
         Self {
             segment_bytes: ByteSize::mebibytes(64),
-            max_bytes: ByteSize::mebibytes(10 * 1024),
-            retain: Duration::ZERO,
+            memory_bytes: ByteSize::mebibytes(32),
+            max_bytes: Some(ByteSize::mebibytes(10 * 1024)),
+            keep: Duration::ZERO,
+            compression: Compression::Lz4,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! The pipeline keeps the [`ControlEnd`]; signals, the admin server and tests each hold a
 //! [`Control`], which is cheap to clone.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cdc_api::{BatchReader, Difference, Error, Result};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::status::Status;
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// Where the answer to a command goes; nobody may be listening any more.
 pub type Reply<T> = oneshot::Sender<Result<T>>;
@@ -159,6 +160,7 @@ pub struct Control {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
     started: Instant,
+    file: PathBuf,
 }
 
 /// The pipeline's end. Dropping it says that the pipeline has ended.
@@ -178,6 +180,7 @@ pub fn channel(config: &Config) -> (Control, ControlEnd) {
         commands,
         status,
         started: Instant::now(),
+        file: config.file.clone(),
     };
     let end = ControlEnd {
         commands: asked,
@@ -215,6 +218,16 @@ impl Control {
             .await
             .ok()
             .transpose()
+    }
+
+    /// Reads the configuration file again and has the pipeline take it over; what has changed, in
+    /// words.
+    ///
+    /// # Errors
+    /// `Config` when the file is wrong or a change needs a restart: the old one stays in force.
+    pub async fn reload(&self) -> Result<Vec<String>> {
+        let config = Box::new(config::load(&self.file)?);
+        self.ask(|reply| Command::Reload { config, reply }).await
     }
 
     /// The status as last told, with the time that has passed since the start.

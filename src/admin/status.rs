@@ -3,7 +3,9 @@
 //! Invariant: this JSON is stable. Keys are added, never renamed or removed; a value that is not
 //! known is `null`. It holds no user data but the names of tables, and no secret.
 
-use cdc_api::{Checkpoint, Error, ErrorKind};
+use std::fmt;
+
+use cdc_api::{Checkpoint, Error, ErrorKind, TableName};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -265,14 +267,94 @@ impl Status {
     /// Whether the pipeline does what it is there for: the source streams, every sink applies,
     /// every table is whole. What `/readyz` says.
     pub fn is_ready(&self) -> bool {
-        self.state == PipelineState::Running
-            && self.source.state == SourceState::Streaming
-            && self.sinks.iter().all(|sink| {
-                sink.state == SinkState::Running
-                    && sink
-                        .tables
-                        .iter()
-                        .all(|table| table.state == TableState::Streaming)
-            })
+        self.missing().is_empty()
+    }
+
+    /// What keeps the pipeline from being ready, one line each.
+    pub fn missing(&self) -> Vec<String> {
+        let because = |error: &Option<Problem>| match error {
+            Some(problem) => format!(": {}", problem.message),
+            None => String::new(),
+        };
+        let mut missing = Vec::new();
+        if self.state != PipelineState::Running {
+            missing.push(format!("the pipeline is {}", self.state));
+        }
+        let source = &self.source;
+        if source.state != SourceState::Streaming {
+            missing.push(format!(
+                "the source is {}{}",
+                source.state,
+                because(&source.error)
+            ));
+        }
+        for sink in &self.sinks {
+            let name = &sink.name;
+            if sink.state != SinkState::Running {
+                missing.push(format!(
+                    "sink {name} is {}{}",
+                    sink.state,
+                    because(&sink.error)
+                ));
+            }
+            for table in &sink.tables {
+                if table.state != TableState::Streaming {
+                    missing.push(format!(
+                        "table {} in sink {name} is {}{}",
+                        table.name(),
+                        table.state,
+                        because(&table.error)
+                    ));
+                }
+            }
+        }
+        missing
+    }
+}
+
+impl TableStatus {
+    /// Schema and name, quoted where needed.
+    pub fn name(&self) -> TableName {
+        TableName::new(&self.schema, &self.table)
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        let error = Self::new(problem.kind, problem.message);
+        match problem.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// States in words, the same as in JSON but for underscores.
+macro_rules! words {
+    ($($state:ty { $($variant:ident $word:literal),* $(,)? })*) => {$(
+        impl fmt::Display for $state {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $word),* })
+            }
+        }
+    )*};
+}
+
+words! {
+    PipelineState {
+        Starting "starting", Running "running", Paused "paused", Stopping "stopping",
+        Failed "failed",
+    }
+    SourceState {
+        Connecting "connecting", Streaming "streaming", Retrying "retrying", Blocked "blocked",
+        Paused "paused", Failed "failed",
+    }
+    SinkState {
+        Starting "starting", Running "running", Retrying "retrying", Paused "paused",
+        Failed "failed",
+    }
+    TableState {
+        Pending "pending", Copying "copying", CatchingUp "catching up", Streaming "streaming",
+        Failed "failed",
     }
 }

@@ -272,13 +272,8 @@ fn validate(config: &Config) -> Result<()> {
         1 << 16,
         "journal.segment_bytes",
     )?;
-    if config.journal.max_bytes.0 < 2 * config.journal.segment_bytes.0 {
-        return refused(
-            "`journal.max_bytes` is below twice `journal.segment_bytes`: the journal could not \
-             drop its oldest segment while it writes the next"
-                .to_owned(),
-            "raise journal.max_bytes or lower journal.segment_bytes",
-        );
+    if let Some(max) = config.journal.max_bytes {
+        at_least(max.0, 1 << 20, "journal.max_bytes")?;
     }
     for sink in &config.sinks {
         let key = |name: &str| format!("sinks.{}.{name}", sink.name);

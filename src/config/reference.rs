@@ -13,16 +13,7 @@ pub(super) fn resolve(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), Fault> {
     node.scalars(&mut |scalar: &mut Scalar, line| {
-        let resolved = match scalar.text.strip_prefix("file:") {
-            Some(path) => {
-                let path = expand(path, variable).map_err(|fault| fault.at(line))?;
-                Some(
-                    read_file(path.as_deref().unwrap_or(path_of(&scalar.text)))
-                        .map_err(|fault| fault.at(line))?,
-                )
-            }
-            None => expand(&scalar.text, variable).map_err(|fault| fault.at(line))?,
-        };
+        let resolved = resolved(&scalar.text, variable).map_err(|fault| fault.at(line))?;
         if let Some(text) = resolved {
             scalar.text = text;
             scalar.referenced = true;
@@ -31,8 +22,21 @@ pub(super) fn resolve(
     })
 }
 
-fn path_of(text: &str) -> &str {
-    text.strip_prefix("file:").unwrap_or(text)
+/// The value that a text with references stands for, or `None` when it has none.
+fn resolved(
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, Fault> {
+    let expanded = expand(text, variable)?;
+    match text.strip_prefix("file:") {
+        Some(path) => {
+            let expanded = expanded
+                .as_deref()
+                .and_then(|text| text.strip_prefix("file:"));
+            read_file(expanded.unwrap_or(path)).map(Some)
+        }
+        None => Ok(expanded),
+    }
 }
 
 fn read_file(path: &str) -> Result<String, Fault> {
@@ -40,12 +44,13 @@ fn read_file(path: &str) -> Result<String, Fault> {
         // Editors and `echo` end a file with a line feed that is no part of the secret.
         Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(error) => Err(Fault::new(format!("cannot read file `{path}`: {error}"))
-            .hint("`file:PATH` stands for the content of a file; the daemon's user must be able to read it")),
+            .hint("`file:PATH` stands for the content of a file, which cdc must be able to read")),
     }
 }
 
-/// The text with its references replaced, or `None` when it has none.
+/// The text with its variables replaced, or `None` when it has none.
 fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Fault> {
+    const FORM: &str = "write `${NAME}` or `${NAME:-default}`; a plain `${` is written `$${`";
     if !text.contains("${") {
         return Ok(None);
     }
@@ -60,10 +65,9 @@ fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Optio
         }
         out.push_str(&rest[..start]);
         let inside = &rest[start + 2..];
-        let end = inside.find('}').ok_or_else(|| {
-            Fault::new("`${` without its `}`")
-                .hint("write `${NAME}` or `${NAME:-default}`; a plain `${` is written `$${`")
-        })?;
+        let end = inside
+            .find('}')
+            .ok_or_else(|| Fault::new("`${` without its `}`").hint(FORM))?;
         let (name, default) = match inside[..end].split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (&inside[..end], None),
@@ -74,21 +78,18 @@ fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Optio
                 .all(|char| char.is_ascii_alphanumeric() || char == '_')
         {
             return Err(
-                Fault::new("`${…}` does not hold the name of an environment variable")
-                    .hint("write `${NAME}` or `${NAME:-default}`; a plain `${` is written `$${`"),
+                Fault::new("`${…}` does not hold the name of an environment variable").hint(FORM),
             );
         }
         // As in a shell: `:-` also stands in for an empty variable.
         let value = variable(name).filter(|value| default.is_none() || !value.is_empty());
-        match value.as_deref().or(default) {
-            Some(value) => out.push_str(value),
-            None => {
-                return Err(
-                    Fault::new(format!("environment variable `{name}` is not set"))
-                        .hint(format!("set {name}, or write `${{{name}:-default}}`")),
-                );
-            }
-        }
+        let Some(value) = value.as_deref().or(default) else {
+            return Err(
+                Fault::new(format!("environment variable `{name}` is not set"))
+                    .hint(format!("set {name}, or write `${{{name}:-default}}`")),
+            );
+        };
+        out.push_str(value);
         rest = &inside[end + 1..];
     }
     out.push_str(rest);
