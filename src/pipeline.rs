@@ -34,14 +34,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::acknowledge::Acknowledger;
+use self::backoff::Backoff;
 use self::board::{SinkBoard, SourceBoard};
 use self::capture::Capture;
 use self::discovery::Discovery;
 use self::marks::Marks;
 use self::shared::{Captured, Shared};
 use self::worker::Worker;
-use crate::admin::control::ControlEnd;
-use crate::admin::status::{PipelineState, TableState};
+use crate::admin::control::{Command, ControlEnd};
+use crate::admin::status::{PipelineState, SourceState, TableState};
 use crate::journal::{Journal, JournalConfig, JournalIdentity};
 use crate::state::{PipelineRecord, State};
 
@@ -77,6 +78,10 @@ pub enum Mode {
 /// What no retry mends: configuration and credentials at the start, a gap in the log, a sink that
 /// another instance has taken over. In `Mode::UntilCopied` also a table that stopped.
 pub async fn run(parts: Parts, end: ControlEnd, mode: Mode) -> Result<()> {
+    let ControlEnd {
+        mut commands,
+        status,
+    } = end;
     let Parts {
         settings,
         source,
@@ -84,39 +89,31 @@ pub async fn run(parts: Parts, end: ControlEnd, mode: Mode) -> Result<()> {
         journal,
         state,
     } = parts;
-    let identity = source.identify().await?;
-    let journal_identity = JournalIdentity {
-        pipeline: settings.name.clone(),
-        source: identity.id.clone(),
+    let mut backoff = Backoff::default();
+    let (shared, discovery) = loop {
+        let preparing = prepare(&settings, &source, &mut sinks, &journal, &state);
+        let outcome = tokio::select! {
+            outcome = preparing => outcome,
+            () = stop_asked(&mut commands) => return Ok(()),
+        };
+        match outcome {
+            Ok(prepared) => break prepared,
+            Err(error) if error.is_transient() => {
+                let pause = backoff.next();
+                tracing::warn!(error = %error, hint = error.hint_text(), retry_in = ?pause,
+                    "cannot start yet");
+                status.send_modify(|status| {
+                    status.source.state = SourceState::Retrying;
+                    status.source.error = Some((&error).into());
+                });
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop_asked(&mut commands) => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
     };
-    remember(&state, &settings.name, &identity)?;
-    let (journal, recovered) = Journal::open(journal, &journal_identity).await?;
-    let shared = Arc::new(Shared {
-        acknowledger: Acknowledger::new(
-            settings.acknowledge,
-            sinks.iter().map(|sink| sink.name.as_str()),
-        ),
-        source,
-        marks: Marks::default(),
-        board: SourceBoard::new(),
-        captured: watch::channel(Arc::new(Captured::default())).0,
-        paused: watch::channel(state.paused()?).0,
-        retry: Notify::new(),
-        journal,
-        state,
-        settings,
-    });
-    shared.board.view().identity = Some(format!(
-        "{}, database {}, {}",
-        identity.version, identity.database, identity.id
-    ));
-
-    let mut discovery = Discovery::new(Arc::clone(&shared));
-    discovery.run_once().await?;
-    if recovered.tail.is_none() {
-        let start = start_of_empty_journal(&shared, &mut sinks).await?;
-        shared.journal.reset(&start).await?;
-    }
     let durable = shared.journal.durable().borrow().clone();
     if let Some(durable) = durable {
         shared.acknowledger.journal(durable);
@@ -166,9 +163,9 @@ pub async fn run(parts: Parts, end: ControlEnd, mode: Mode) -> Result<()> {
         shared: Arc::clone(&shared),
         workers,
         look,
-        status: end.status,
+        status,
     };
-    let outcome = control.serve(end.commands, &mut tasks, mode).await;
+    let outcome = control.serve(commands, &mut tasks, mode).await;
 
     control.tell(PipelineState::Stopping);
     let timeout = shared.settings.shutdown_timeout;
@@ -176,7 +173,10 @@ pub async fn run(parts: Parts, end: ControlEnd, mode: Mode) -> Result<()> {
     let outcome = match stopped.await {
         Ok(stopped) => outcome.and(stopped),
         Err(_) => {
-            tracing::warn!(?timeout, "stop took too long and was cut short; nothing is lost");
+            tracing::warn!(
+                ?timeout,
+                "stop took too long and was cut short; nothing is lost"
+            );
             outcome
         }
     };
@@ -186,6 +186,59 @@ pub async fn run(parts: Parts, end: ControlEnd, mode: Mode) -> Result<()> {
         PipelineState::Failed
     });
     outcome
+}
+
+/// Connects, recovers the journal, and finds the tables and the place to start from.
+async fn prepare(
+    settings: &Settings,
+    source: &Arc<dyn Source>,
+    sinks: &mut [SinkParts],
+    journal: &JournalConfig,
+    state: &State,
+) -> Result<(Arc<Shared>, Discovery)> {
+    let identity = source.identify().await?;
+    remember(state, &settings.name, &identity)?;
+    let journal_identity = JournalIdentity {
+        pipeline: settings.name.clone(),
+        source: identity.id.clone(),
+    };
+    let (journal, recovered) = Journal::open(journal.clone(), &journal_identity).await?;
+    let shared = Arc::new(Shared {
+        acknowledger: Acknowledger::new(
+            settings.acknowledge,
+            sinks.iter().map(|sink| sink.name.as_str()),
+        ),
+        source: Arc::clone(source),
+        marks: Marks::default(),
+        board: SourceBoard::new(),
+        captured: watch::channel(Arc::new(Captured::default())).0,
+        paused: watch::channel(state.paused()?).0,
+        retry: Notify::new(),
+        journal,
+        state: state.clone(),
+        settings: settings.clone(),
+    });
+    shared.board.view().identity = Some(format!(
+        "{}, database {}, {}",
+        identity.version, identity.database, identity.id
+    ));
+    let mut discovery = Discovery::new(Arc::clone(&shared));
+    discovery.run_once().await?;
+    if recovered.tail.is_none() {
+        let start = start_of_empty_journal(&shared, sinks).await?;
+        shared.journal.reset(&start).await?;
+    }
+    Ok((shared, discovery))
+}
+
+/// Waits for a stop; other commands cannot be served yet.
+async fn stop_asked(commands: &mut mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        if let Command::Stop { reply } = command {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+    }
 }
 
 /// Sinks first, so that the source hears of what they have committed last.

@@ -39,8 +39,15 @@ pub(super) struct CatchUp {
 /// A change of this table, past the target of the last run.
 enum Step {
     Rows(ChangeBatch),
-    Truncate { seq: u64, commit_time: i64 },
-    Failed { seq: u64, message: String, hint: String },
+    Truncate {
+        seq: u64,
+        commit_time: i64,
+    },
+    Failed {
+        seq: u64,
+        message: String,
+        hint: String,
+    },
 }
 
 impl Step {

@@ -209,8 +209,10 @@ impl Handle {
             let one = TableSelection::parse([pattern])?;
             if !captured.tables.iter().any(|table| one.matches(&table.name)) {
                 let names: Vec<_> = known.map(|(_, name)| name.to_string()).collect();
-                return Err(Error::config(format!("no captured table matches `{pattern}`"))
-                    .hint(format!("the captured tables are: {}", names.join(", "))));
+                return Err(
+                    Error::config(format!("no captured table matches `{pattern}`"))
+                        .hint(format!("the captured tables are: {}", names.join(", "))),
+                );
             }
         }
         let selection = TableSelection::parse(patterns)?;
@@ -236,13 +238,16 @@ impl Handle {
             };
             worker.asks.send(ask).await.map_err(|_| stopping())?;
             let copied = answer.await.map_err(|_| stopping())??;
-            copying.extend(tables.iter().filter(|(id, _)| copied.contains(id)).map(
-                |(_, name)| Copying {
-                    sink: worker.name.clone(),
-                    schema: name.schema.clone(),
-                    table: name.table.clone(),
-                },
-            ));
+            copying.extend(
+                tables
+                    .iter()
+                    .filter(|(id, _)| copied.contains(id))
+                    .map(|(_, name)| Copying {
+                        sink: worker.name.clone(),
+                        schema: name.schema.clone(),
+                        table: name.table.clone(),
+                    }),
+            );
         }
         Ok(copying)
     }

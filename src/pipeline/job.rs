@@ -182,7 +182,8 @@ impl Job {
             let Some(index) = self.wanted.iter().position(|w| w.table.id == shape.id) else {
                 continue;
             };
-            if let Some((copy, chunks)) = self.prepare(index, shape, snapshot.as_ref(), seq).await? {
+            if let Some((copy, chunks)) = self.prepare(index, shape, snapshot.as_ref(), seq).await?
+            {
                 queue.extend(chunks.into_iter().map(|chunk| (copies.len(), chunk)));
                 copies.push(copy);
             }
@@ -336,7 +337,11 @@ impl Job {
         let Some(mut copy) = copying.copy.lock().await.take() else {
             return Ok(());
         };
-        let Some(index) = self.wanted.iter().position(|w| w.table.id == copying.table.id) else {
+        let Some(index) = self
+            .wanted
+            .iter()
+            .position(|w| w.table.id == copying.table.id)
+        else {
             return Ok(());
         };
         let mut progress = copy.progress().await?;

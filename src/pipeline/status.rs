@@ -14,7 +14,11 @@ impl Controller {
         let tail = self.shared.journal.tail().borrow().clone();
         let read = {
             let view = self.shared.board.view();
-            (view.read.max(view.commit.as_ref().map_or(0, |at| at.offset)), view.server)
+            (
+                view.read
+                    .max(view.commit.as_ref().map_or(0, |at| at.offset)),
+                view.server,
+            )
         };
         self.status.send_modify(|status| {
             status.state = state;
@@ -27,8 +31,7 @@ impl Controller {
                 if view.server > 0 {
                     let behind = view.server.saturating_sub(view.read);
                     status.source.lag_bytes = Some(behind);
-                    status.source.lag_seconds =
-                        lag_seconds(view.commit.as_ref(), behind == 0);
+                    status.source.lag_seconds = lag_seconds(view.commit.as_ref(), behind == 0);
                 }
             }
             status.journal = JournalStatus {

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdc_api::{
-    ChangeBatch, ChangeEvent, Checkpoint, CopyId, Difference, Error, ErrorKind, Result, Sink, TableId,
+    ChangeBatch, ChangeEvent, Checkpoint, CopyId, Difference, Error, ErrorKind, Result, Sink,
+    TableId,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -217,18 +218,13 @@ impl Worker {
         captured.mark_changed();
         let mut paused = self.shared.paused.subscribe();
         self.board.state(SinkState::Running, None);
+        let mut scheduled = self.next_scheduled();
         loop {
             let resting = *paused.borrow_and_update();
             if resting {
                 self.board.state(SinkState::Paused, None);
             }
             let due = self.due().filter(|_| !resting);
-            let due_or_never = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish().await,
@@ -243,7 +239,11 @@ impl Worker {
                     let tables = Arc::clone(&captured.borrow_and_update());
                     self.take_up(&tables).await?;
                 }
-                () = due_or_never => self.commit().await?,
+                () = until(due) => self.commit().await?,
+                () = until(scheduled) => {
+                    scheduled = self.next_scheduled();
+                    self.copy_all_anew()?;
+                }
                 event = cursor.next(), if !resting => self.event(&*event?).await?,
             }
         }
@@ -260,16 +260,18 @@ impl Worker {
         };
         self.read_back_tables().await?;
         self.resume_copies().await?;
-        let cursor = self.shared.journal.cursor(checkpoint.seq).map_err(|error| {
-            match error.kind() {
+        let cursor = self
+            .shared
+            .journal
+            .cursor(checkpoint.seq)
+            .map_err(|error| match error.kind() {
                 ErrorKind::LogLost => error.hint(format!(
                     "the sink is older than the journal: restore a newer copy of it, or empty it \
                      so that its tables are copied anew (sink `{}`)",
                     self.name
                 )),
                 _ => error,
-            }
-        })?;
+            })?;
         self.board.view().reader = self.sink.reader();
         self.reached(checkpoint);
         Ok(cursor)
@@ -488,6 +490,14 @@ impl Worker {
                 self.reaching.push((wanted, round, reply));
             }
         }
+    }
+}
+
+/// At `instant`, or never.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

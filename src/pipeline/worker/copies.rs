@@ -4,9 +4,11 @@
 //! holds exactly what the source had at that `seq`.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cdc_api::{CopyId, Difference, Error, Result, TableId, TableSchema};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::super::board::Meter;
 use super::super::catch_up::CatchUp;
@@ -46,6 +48,21 @@ impl Worker {
         let copied = tables.iter().map(|table| table.id).collect();
         self.copy_tables(tables)?;
         Ok(copied)
+    }
+
+    /// When every table is to be copied anew by the clock.
+    pub(super) fn next_scheduled(&self) -> Option<Instant> {
+        let schedule = self.delivery.snapshot.schedule?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        Some(Instant::now() + schedule.next_after(now).saturating_sub(now))
+    }
+
+    /// Copies every table anew, as the schedule asks.
+    pub(super) fn copy_all_anew(&mut self) -> Result<()> {
+        let captured = Arc::clone(&self.shared.captured.borrow());
+        let ids: Vec<_> = captured.tables.iter().map(|table| table.id).collect();
+        tracing::info!(sink = %self.name, "scheduled snapshot begins");
+        self.copy_anew(&ids).map(|_| ())
     }
 
     /// Compares a joined table with the source, by a copy of its own.
