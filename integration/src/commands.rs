@@ -62,6 +62,7 @@ pub struct TableStatus {
 pub struct Commands {
     pub(crate) folder: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) file_size: Option<u64>,
 }
 
 impl Commands {
@@ -138,7 +139,16 @@ impl Commands {
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(binary());
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(bytes) = self.file_size {
+            command.args([
+                "prlimit",
+                &format!("--fsize={bytes}"),
+                "env",
+                "--ignore-signal=XFSZ",
+            ]);
+        }
+        command.arg(binary());
         if let Some((name, rest)) = arguments.split_first() {
             command
                 .arg(name)

@@ -52,6 +52,7 @@ impl Daemon {
         let commands = Commands {
             folder: folder.path().to_owned(),
             environment: Vec::new(),
+            file_size: None,
         };
         let daemon = Self {
             folder,
@@ -60,6 +61,11 @@ impl Daemon {
         };
         daemon.configure(yaml);
         daemon
+    }
+
+    /// Lets every file written by processes started from now on grow to so many bytes only; writes beyond fail.
+    pub fn limit_file_size(&mut self, bytes: u64) {
+        self.commands.file_size = (bytes < u64::MAX).then_some(bytes);
     }
 
     /// Replaces the configuration.

@@ -9,6 +9,8 @@
 //! | [`canonical`] | one text per value, whatever side it was read from |
 //! | [`compare`], [`lake`] | source against warehouse and lake, by key and content |
 //! | [`scene`] | one server and one daemon, for tests of one behaviour |
+//! | [`measure`] | what a process costs |
+//! | [`small_disk`] | a file system that gets full |
 //! | [`oracle`] | all of these together: a seeded workload under a seeded schedule of faults |
 //!
 //! Invariant: nothing here uses the daemon's own code. What it says is believed only when the source and the
@@ -19,10 +21,12 @@ pub mod commands;
 pub mod compare;
 pub mod daemon;
 pub mod lake;
+pub mod measure;
 pub mod oracle;
 pub mod postgres;
 pub mod proxy;
 pub mod scene;
+pub mod small_disk;
 pub mod workload;
 
 use std::future::Future;

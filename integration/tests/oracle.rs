@@ -1,0 +1,74 @@
+//! The crash oracle. A few seeds here; `make torture SEEDS=1..100 SOURCE=postgres` for as long as you doubt.
+//!
+//! `CDC_SEEDS` is a list of numbers and ranges (`7`, `1..100`, `3,9`), `CDC_SOURCE` is `postgres` (15 and 18 in
+//! turns) or `postgres-VERSION`.
+#![expect(
+    clippy::print_stdout,
+    reason = "a torture run says what it did, seed by seed"
+)]
+
+use cdc_integration::oracle::{Length, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sinks_equal_the_source_through_a_seeded_schedule_of_crashes() {
+    let given = std::env::var("CDC_SEEDS");
+    let seeds = seeds(given.as_deref().unwrap_or("1..4"));
+    let source = std::env::var("CDC_SOURCE").unwrap_or_else(|_| "postgres".into());
+    let length = Length {
+        rounds: 2,
+        faults: 6,
+    };
+    let mut failed = Vec::new();
+    for seed in &seeds {
+        let version = version(&source, *seed);
+        match run(*seed, version, length).await {
+            Ok(tally) => println!("seed {seed} postgres {version}: {tally}"),
+            Err(what) => {
+                println!(
+                    "FAILED {what}\nagain: make torture SEEDS={seed} SOURCE=postgres-{version}"
+                );
+                failed.push(*seed);
+            }
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {} seeds failed: {failed:?}",
+        failed.len(),
+        seeds.len()
+    );
+    println!("{} seeds, no difference", seeds.len());
+}
+
+fn version(source: &str, seed: u64) -> u32 {
+    match source.split_once('-') {
+        Some(("postgres", version)) => version.parse().expect("CDC_SOURCE is postgres-VERSION"),
+        _ => {
+            assert_eq!(
+                source, "postgres",
+                "CDC_SOURCE is postgres or postgres-VERSION"
+            );
+            if seed % 2 == 0 { 18 } else { 15 }
+        }
+    }
+}
+
+/// Both ends of a range are part of it.
+fn seeds(text: &str) -> Vec<u64> {
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u64>()
+            .expect("CDC_SEEDS holds numbers and ranges")
+    };
+    let part = |part: &str| match part.split_once("..") {
+        Some((first, last)) => number(first)..=number(last),
+        None => number(part)..=number(part),
+    };
+    text.split(',').flat_map(part).collect()
+}
+
+#[test]
+fn seeds_are_numbers_and_ranges() {
+    assert_eq!(seeds("7"), [7]);
+    assert_eq!(seeds("1..3, 9"), [1, 2, 3, 9]);
+}
