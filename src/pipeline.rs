@@ -93,6 +93,7 @@ pub async fn run(parts: Parts, end: ControlEnd, mode: Mode) -> Result<()> {
     let (shared, discovery) = loop {
         let preparing = prepare(&settings, &source, &mut sinks, &journal, &state);
         let outcome = tokio::select! {
+            biased;
             outcome = preparing => outcome,
             () = stop_asked(&mut commands) => return Ok(()),
         };
@@ -107,6 +108,7 @@ pub async fn run(parts: Parts, end: ControlEnd, mode: Mode) -> Result<()> {
                     status.source.error = Some((&error).into());
                 });
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(pause) => {}
                     () = stop_asked(&mut commands) => return Ok(()),
                 }

@@ -7,7 +7,7 @@
 //! The journal's fsync counts in both modes: so the journal's tail is never behind what the
 //! source has dropped, and a restart goes on at the tail without asking the sinks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use cdc_api::{Checkpoint, Position};
@@ -25,7 +25,7 @@ pub(super) struct Acknowledger {
 
 #[derive(Debug, Default)]
 struct Held {
-    sinks: HashMap<String, Option<Checkpoint>>,
+    sinks: BTreeMap<String, Option<Checkpoint>>,
     durable: Option<Checkpoint>,
 }
 

@@ -46,6 +46,7 @@ impl Capture {
             tracing::warn!(error = %error, retry_in = ?pause, "source is interrupted");
             self.shared.board.state(SourceState::Retrying, Some(&error));
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return Ok(()),
                 () = self.shared.pause_before_retry(pause) => {}
             }
@@ -65,6 +66,7 @@ impl Capture {
             .source
             .start(&from, &known, self.shared.settings.limits);
         let mut stream = tokio::select! {
+            biased;
             () = self.stop.cancelled() => return Ok(()),
             stream = starting => stream?,
         };
@@ -94,7 +96,7 @@ impl Capture {
         loop {
             let resting = *paused.borrow_and_update();
             tokio::select! {
-                biased;
+               biased;
                 () = self.stop.cancelled() => return Ok(()),
                 Ok(()) = upto.changed() => self.acknowledge(stream, &upto),
                 Ok(()) = paused.changed() => self.rest(*paused.borrow()),
@@ -128,7 +130,7 @@ impl Capture {
             let mut blocked = false;
             let outcome = loop {
                 tokio::select! {
-                    biased;
+                   biased;
                     outcome = &mut waiting => break outcome,
                     () = self.stop.cancelled() => return Ok(true),
                     Ok(()) = upto.changed() => self.acknowledge(stream, &upto),
@@ -151,6 +153,7 @@ impl Capture {
                         "the journal cannot be written");
                     self.shared.board.state(SourceState::Blocked, Some(&error));
                     tokio::select! {
+                        biased;
                         () = self.stop.cancelled() => return Ok(true),
                         () = self.shared.pause_before_retry(pause) => {}
                     }

@@ -62,6 +62,7 @@ impl Controller {
         let mut ticks = tokio::time::interval(Duration::from_millis(250));
         loop {
             tokio::select! {
+                biased;
                 command = commands.recv() => match command {
                     None => return Ok(()),
                     Some(Command::Stop { reply }) => {
@@ -111,6 +112,7 @@ impl Controller {
                 tokio::spawn(async move {
                     let mut reply = reply;
                     tokio::select! {
+                        biased;
                         () = reply.closed() => {}
                         reached = this.wait(sink) => { let _ = reply.send(reached); }
                     }

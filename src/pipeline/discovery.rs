@@ -57,6 +57,7 @@ impl Discovery {
         interval.reset();
         loop {
             let look = tokio::select! {
+                biased;
                 look = looks.recv() => match look {
                     Some(look) => Some(look),
                     None => return,

@@ -11,8 +11,8 @@
 //!
 //! The job asks the sink's worker, who owns the sink, through [`JobEvent`]s.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cdc_api::{
     BatchLimits, ChangeBatch, Chunk, CopyId, CopyProgress, Difference, Error, ErrorKind, Result,
@@ -198,30 +198,32 @@ impl Job {
             let mut running = futures::stream::iter(queue)
                 .map(|(index, chunk)| async move {
                     let copy: &Copying = &copies[index];
-                    if copy.broken.load(Ordering::Relaxed) {
-                        return (index, Ok(false));
-                    }
-                    let done = copy.chunk(snapshot.as_ref(), &chunk, limits, seq).await;
-                    (index, done)
+                    (index, copy.chunk(snapshot.as_ref(), &chunk, limits, seq).await)
                 })
                 .buffer_unordered(workers);
             while let Some((index, done)) = running.next().await {
+                let copy = &copies[index];
                 match done {
-                    Ok(true) => self.replay(&copies[index], seq, replays).await?,
+                    Ok(true) => self.replay(copy, seq, replays).await?,
                     Ok(false) => {}
                     Err(error) if error.table().is_some() && !error.is_transient() => {
-                        copies[index].broken.store(true, Ordering::Relaxed);
-                        self.stop(copies[index].table.id, error).await;
+                        copy.broken.get_or_init(|| error);
                     }
                     Err(error) => {
                         failure = Some(error);
                         break;
                     }
                 }
+                if let Some(error) = copy.broken.get()
+                    && copy.writing.load(Ordering::Relaxed) == 0
+                    && copy.copy.lock().await.take().is_some()
+                {
+                    self.stop(copy.table.id, again(error)).await;
+                }
             }
         }
         for copy in &copies {
-            if failure.is_none() && !copy.broken.load(Ordering::Relaxed) {
+            if failure.is_none() && copy.broken.get().is_none() {
                 // Of a table without a chunk (nothing to read) nobody has said so yet.
                 self.replay(copy, seq, replays).await?;
             }
@@ -273,6 +275,7 @@ impl Job {
         if self.wanted[index].plan.is_some()
             && (!plan.table.same_shape(shape) || resumed && !replaces)
         {
+            drop(copy);
             let wanted = self.wanted.swap_remove(index);
             let reason = if replaces {
                 "its columns changed while the copy was interrupted"
@@ -321,7 +324,8 @@ impl Job {
             table: plan.table,
             copy: Mutex::new(Some(copy)),
             left: AtomicUsize::new(left.len()),
-            broken: AtomicBool::new(false),
+            writing: AtomicUsize::new(0),
+            broken: OnceLock::new(),
             meter,
         };
         Ok(Some((copying, left)))
@@ -432,6 +436,18 @@ async fn follow(
     let _ = events.send(JobEvent::Ready(Box::new(catch_up))).await;
 }
 
+/// The same error once more: errors hold their cause and cannot be cloned.
+fn again(error: &Error) -> Error {
+    let mut copy = Error::new(error.kind(), error.to_string());
+    if let Some(hint) = error.hint_text() {
+        copy = copy.hint(hint);
+    }
+    match error.table() {
+        Some(table) => copy.for_table(table),
+        None => copy,
+    }
+}
+
 /// What an error in a replay means for its table.
 pub(super) fn failed(table: TableId, id: CopyId, error: Error) -> JobEvent {
     match error.kind() {
@@ -450,13 +466,32 @@ struct Copying {
     /// Taken when the last chunk is finished.
     copy: Mutex<Option<Box<dyn TableCopy>>>,
     left: AtomicUsize,
-    broken: AtomicBool,
+    /// Chunks that are being written: the copy is in use.
+    writing: AtomicUsize,
+    /// Why no more chunks of the table are read.
+    broken: OnceLock<Error>,
     meter: Arc<Meter>,
 }
 
 impl Copying {
     /// Reads and writes one chunk; `true` when it was the table's last.
     async fn chunk(
+        &self,
+        snapshot: &dyn Snapshot,
+        chunk: &Chunk,
+        limits: BatchLimits,
+        seq: u64,
+    ) -> Result<bool> {
+        if self.broken.get().is_some() {
+            return Ok(false);
+        }
+        self.writing.fetch_add(1, Ordering::Relaxed);
+        let done = self.write_chunk(snapshot, chunk, limits, seq).await;
+        self.writing.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+
+    async fn write_chunk(
         &self,
         snapshot: &dyn Snapshot,
         chunk: &Chunk,

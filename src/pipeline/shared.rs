@@ -89,6 +89,7 @@ impl Shared {
     /// Waits `pause`, or until someone asks to try again at once.
     pub(super) async fn pause_before_retry(&self, pause: Duration) {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = self.retry.notified() => {}
         }

@@ -177,6 +177,7 @@ impl Worker {
                 retry_in = ?pause, "sink is interrupted");
             self.board.state(SinkState::Retrying, Some(&error));
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 () = self.shared.pause_before_retry(pause) => {}
             }
@@ -199,6 +200,7 @@ impl Worker {
         }
         loop {
             let ask = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 ask = self.asks.recv() => ask,
             };
@@ -226,7 +228,7 @@ impl Worker {
             }
             let due = self.due().filter(|_| !resting);
             tokio::select! {
-                biased;
+               biased;
                 () = stop.cancelled() => return self.finish().await,
                 Ok(()) = paused.changed() => {
                     if !*paused.borrow() {

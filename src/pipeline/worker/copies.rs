@@ -302,18 +302,11 @@ impl Worker {
     /// Lets copies that are nearly there join, at the sink's checkpoint. Called between commits.
     pub(super) async fn join_ready(&mut self) -> Result<()> {
         for copy in std::mem::take(&mut self.ready) {
-            let (table, id) = (copy.table_id(), copy.id);
-            match copy.purpose {
-                Purpose::Join if !self.is_current(table, id) => continue,
-                _ => {}
+            let joins = matches!(copy.purpose, Purpose::Join);
+            if joins && !self.is_current(copy.table_id(), copy.id) {
+                continue;
             }
-            if let Err(error) = self.join_one(copy).await {
-                if error.table() != Some(table) {
-                    return Err(error);
-                }
-                self.sink.rollback().await?;
-                Box::pin(self.job_event(failed(table, id, error))).await?;
-            }
+            self.join_one(copy).await?;
         }
         Ok(())
     }
@@ -322,7 +315,11 @@ impl Worker {
         let Some(checkpoint) = self.checkpoint.clone() else {
             return Ok(());
         };
-        copy.run_to(checkpoint.seq).await?;
+        let (table, id) = (copy.table_id(), copy.id);
+        if let Err(error) = copy.run_to(checkpoint.seq).await {
+            drop(copy);
+            return Box::pin(self.job_event(failed(table, id, error))).await;
+        }
         let CatchUp {
             id, purpose, table, ..
         } = *copy;
