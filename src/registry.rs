@@ -1,4 +1,115 @@
-//! The only file that names connector crates: a row an implementation.
-use cdc_api::{Result, TableSelection};
-use crate::config::SourceConfig;
-pub fn source_tables(_s: &SourceConfig) -> Result<TableSelection> { TableSelection::parse(["*.*"]) }
+//! Which connectors there are: the only file that names connector crates, a row for each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cdc_api::{Error, Result, Sink, Source, TableSelection};
+use serde::Deserialize;
+
+use crate::config::{SinkConfig, SourceConfig};
+use crate::pipeline::SinkParts;
+
+/// A sink connector.
+struct SinkRow {
+    kind: &'static str,
+    /// How long a commit gathers when the sink is caught up, where the file does not say.
+    linger: Duration,
+    make: fn(&SinkConfig, &str) -> Result<Box<dyn Sink>>,
+}
+
+/// A source connector.
+struct SourceRow {
+    kind: &'static str,
+    make: fn(&SourceConfig, &str) -> Result<Arc<dyn Source>>,
+}
+
+const SOURCES: &[SourceRow] = &[
+    #[cfg(feature = "postgres")]
+    SourceRow {
+        kind: "postgres",
+        make: |config, pipeline| {
+            let config = config.section.parse()?;
+            Ok(Arc::new(cdc_postgres::PostgresSource::new(
+                config, pipeline,
+            )?))
+        },
+    },
+];
+
+const SINKS: &[SinkRow] = &[
+    #[cfg(feature = "duckdb")]
+    SinkRow {
+        kind: "duckdb",
+        linger: Duration::from_millis(100),
+        make: |config, pipeline| {
+            let section = config.section.parse()?;
+            Ok(Box::new(cdc_warehouse::Warehouse::new(section, pipeline)?))
+        },
+    },
+    #[cfg(feature = "parquet")]
+    SinkRow {
+        kind: "parquet",
+        linger: Duration::from_secs(5),
+        make: |config, pipeline| {
+            let section = config.section.parse()?;
+            Ok(Box::new(cdc_lake::Lake::new(section, pipeline)?))
+        },
+    },
+];
+
+/// The types that a source may have.
+pub fn source_kinds() -> Vec<&'static str> {
+    SOURCES.iter().map(|row| row.kind).collect()
+}
+
+/// The types that a sink may have.
+pub fn sink_kinds() -> Vec<&'static str> {
+    SINKS.iter().map(|row| row.kind).collect()
+}
+
+/// The source of pipeline `pipeline`; nothing is connected yet.
+///
+/// # Errors
+/// `Config`, with file and line.
+pub fn source(config: &SourceConfig, pipeline: &str) -> Result<Arc<dyn Source>> {
+    match SOURCES.iter().find(|row| row.kind == config.kind) {
+        Some(row) => (row.make)(config, pipeline),
+        None => Err(unknown("source", &config.kind, &source_kinds())),
+    }
+}
+
+/// The tables that a source is to capture.
+///
+/// # Errors
+/// `Config`, naming the pattern.
+pub fn source_tables(config: &SourceConfig) -> Result<TableSelection> {
+    /// Of a source's section, what every source has.
+    #[derive(Deserialize)]
+    struct Tables {
+        tables: Vec<String>,
+    }
+    let section: Tables = config.section.parse()?;
+    TableSelection::parse(section.tables)
+}
+
+/// A sink of pipeline `pipeline`, with what the engine does with it; nothing is connected yet.
+///
+/// # Errors
+/// `Config`, with file and line.
+pub fn sink(config: &SinkConfig, pipeline: &str) -> Result<SinkParts> {
+    let Some(row) = SINKS.iter().find(|row| row.kind == config.kind) else {
+        return Err(unknown("sink", &config.kind, &sink_kinds()));
+    };
+    Ok(SinkParts {
+        name: config.name.clone(),
+        kind: config.kind.clone(),
+        delivery: config.delivery.clone(),
+        linger: config.delivery.linger.unwrap_or(row.linger),
+        sink: (row.make)(config, pipeline)?,
+    })
+}
+
+fn unknown(what: &str, kind: &str, known: &[&str]) -> Error {
+    Error::config(format!("there is no {what} of type `{kind}`"))
+        .hint(format!("the types are: {}", known.join(", ")))
+}
