@@ -83,7 +83,7 @@ impl Controller {
                     };
                     self.tell(state);
                     if mode == Mode::UntilCopied
-                        && let Some(failed) = all_settled(&self.workers)
+                        && let Some(failed) = all_settled(&self.workers, self.nothing_matches())
                     {
                         return if failed.is_empty() {
                             Ok(())
@@ -98,6 +98,11 @@ impl Controller {
                 }
             }
         }
+    }
+
+    fn nothing_matches(&self) -> bool {
+        let captured = self.shared.captured.borrow();
+        captured.tables.is_empty() && captured.refused.is_empty()
     }
 
     fn command(&self, command: Command) {

@@ -40,6 +40,9 @@ impl Discovery {
                 }),
             }
         }
+        if tables.is_empty() && refused.is_empty() && self.round == 0 {
+            tracing::warn!("no table matches the patterns of `source.tables`: waiting for one");
+        }
         self.shared.source.capture(&tables).await?;
         self.round += 1;
         self.shared.captured.send_replace(Arc::new(Captured {

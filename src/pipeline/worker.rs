@@ -168,6 +168,13 @@ impl Worker {
                 self.stop_table(table, &error)?;
                 continue;
             }
+            if self.checkpoint.is_none()
+                && matches!(error.kind(), ErrorKind::Config | ErrorKind::Auth)
+            {
+                // Who starts a daemon wants to see at once what only they can mend.
+                self.board.state(SinkState::Failed, Some(&error));
+                return Err(error.context(format!("sink {}", self.name)));
+            }
             if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::LogLost) {
                 self.give_up(&error, &stop).await;
                 return Err(error.context(format!("sink {}", self.name)));

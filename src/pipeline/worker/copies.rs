@@ -46,6 +46,15 @@ impl Worker {
             .cloned()
             .collect();
         let copied = tables.iter().map(|table| table.id).collect();
+        for table in &tables {
+            let mut state = self
+                .shared
+                .state
+                .table(&self.name, table.id)?
+                .unwrap_or_else(|| TableState::pending(table.id, table.name.clone()));
+            state.requested = true;
+            self.shared.state.save_tables(&self.name, &[state])?;
+        }
         self.copy_tables(tables)?;
         Ok(copied)
     }

@@ -25,6 +25,8 @@ pub(super) struct Table {
     pub(super) leaving: bool,
     /// The copy that is under way.
     pub(super) copy: Option<CopyId>,
+    /// Whether the operator asked for a copy that has not begun.
+    requested: bool,
     pub(super) phase: Phase,
     pub(super) meter: Option<Arc<Meter>>,
 }
@@ -46,6 +48,7 @@ impl Table {
             stop: None,
             leaving: false,
             copy: None,
+            requested: false,
             phase: Phase::Pending,
             meter: None,
         }
@@ -106,11 +109,12 @@ impl Worker {
                 }
                 continue;
             }
-            let Some(error) = state.error else { continue };
             let table = self
                 .tables
                 .entry(state.table)
                 .or_insert_with(|| Table::new(state.name));
+            table.requested = state.requested && state.schema.is_none();
+            let Some(error) = state.error else { continue };
             table.leaving = table.joined.is_some();
             table.stop.get_or_insert(Stop {
                 refused: state.failed_seq.is_none(),
@@ -231,7 +235,9 @@ impl Worker {
                 table.phase = Phase::Pending;
                 self.shared.state.remove_table(&self.name, schema.id)?;
             }
-            if table.joined.is_none() && table.stop.is_none() && table.copy.is_none() {
+            let missing = table.joined.is_none() && table.stop.is_none();
+            if (missing || table.requested) && table.copy.is_none() {
+                table.requested = false;
                 wanted.push(Arc::clone(schema));
             }
         }
