@@ -1,0 +1,155 @@
+//! Reads for `cdc query`: one statement, one committed state, beside the sink's own work.
+//!
+//! Invariant: a read changes nothing and reaches nothing but the database. The text is given to
+//! DuckDB's `query()`, which takes a single SELECT and nothing else (no second statement that
+//! could end the transaction), inside a read-only transaction, on a database opened without
+//! access to files or the network.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use cdc_api::{BatchReader, Error, Reader, Result};
+use duckdb::InterruptHandle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::database::{Database, run};
+
+/// Batches that a query is ahead of its reader.
+const AHEAD: usize = 2;
+
+/// Where the open database is found, if there is one.
+#[derive(Default)]
+pub(crate) struct Slot(Mutex<Option<Arc<Database>>>);
+
+impl Slot {
+    pub(crate) fn set(&self, database: Option<Arc<Database>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = database;
+    }
+
+    fn get(&self) -> Option<Arc<Database>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// The reader of one sink, over reopenings.
+pub(crate) struct CommittedReader(pub(crate) Arc<Slot>);
+
+#[async_trait]
+impl Reader for CommittedReader {
+    async fn query(&self, sql: &str) -> Result<Box<dyn BatchReader>> {
+        let database = self.0.get().ok_or_else(|| {
+            Error::transient("the warehouse is not open").hint("try again when the sink is running")
+        })?;
+        let sql = sql.to_owned();
+        let (batches, inbox) = mpsc::channel(AHEAD);
+        let (began, begun) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("warehouse-query".to_owned())
+            .spawn(move || read(&database, &sql, began, &batches))
+            .map_err(|error| Error::transient("no thread could be started").caused_by(error))?;
+        let interrupt = begun
+            .await
+            .map_err(|_| Error::internal("the query's thread has ended"))??;
+        Ok(Box::new(Batches { inbox, interrupt }))
+    }
+}
+
+type Batch = Result<RecordBatch>;
+
+fn read(
+    database: &Database,
+    sql: &str,
+    began: oneshot::Sender<Result<Arc<InterruptHandle>>>,
+    batches: &mpsc::Sender<Batch>,
+) {
+    let connection = match database.connect() {
+        Ok(connection) => connection,
+        Err(error) => {
+            let _ = began.send(Err(error));
+            return;
+        }
+    };
+    let wrapped = format!("FROM query('{}')", sql.replace('\'', "''"));
+    let started = run(&connection, "reading", "BEGIN TRANSACTION READ ONLY").and_then(|()| {
+        connection
+            .prepare(&wrapped)
+            .and_then(|mut statement| {
+                // Steps are taken below, where an error is an error and no panic.
+                let _ = statement.stream_arrow([])?;
+                Ok(statement)
+            })
+            .map_err(wrong)
+    });
+    // Whoever asked may be gone by now; then there is nobody to tell.
+    let statement = match started {
+        Ok(statement) => statement,
+        Err(error) => {
+            let _ = began.send(Err(error));
+            return;
+        }
+    };
+    if began.send(Ok(connection.interrupt_handle())).is_err() {
+        return;
+    }
+    // Columns have names and types even where there are no rows.
+    let mut rows = 0;
+    loop {
+        let step = statement
+            .step()
+            .map_err(wrong)
+            .map(|step| step.map(|rows| RecordBatch::from(&rows)));
+        let end = !matches!(step, Ok(Some(_)));
+        let batch = match step {
+            Ok(Some(batch)) => Ok(batch),
+            Ok(None) if rows == 0 => Ok(RecordBatch::new_empty(statement.schema())),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        rows += batch.as_ref().map_or(0, RecordBatch::num_rows);
+        if batches.blocking_send(batch).is_err() || end {
+            return;
+        }
+    }
+}
+
+/// The target's own words, without the lines that repeat the statement.
+fn wrong(error: duckdb::Error) -> Error {
+    let text = match error {
+        duckdb::Error::DuckDBFailure(_, Some(text)) => text,
+        other => other.to_string(),
+    };
+    let words: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("LINE "))
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let words = words.join(" ");
+    if words.contains("Expected a single SELECT statement") {
+        return Error::config("only a single SELECT statement can be run")
+            .hint("write one statement that begins with SELECT, FROM, WITH, VALUES, SHOW, DESCRIBE or SUMMARIZE");
+    }
+    Error::config(words)
+}
+
+struct Batches {
+    inbox: mpsc::Receiver<Batch>,
+    interrupt: Arc<InterruptHandle>,
+}
+
+#[async_trait]
+impl BatchReader for Batches {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.inbox.recv().await.transpose()
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.interrupt.interrupt();
+    }
+}

@@ -1,0 +1,159 @@
+//! Values as the target stores them: what Arrow and the target's types say differently.
+//!
+//! Invariant: a value is stored exactly or refused with its column's name; none is clamped,
+//! rounded or made NULL. Types that need nothing are passed on without copying.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray, ListArray};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, DurationMicrosecondType, Field, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
+};
+
+use crate::dialect::duckdb::MAX_PRECISION;
+
+/// 24:00:00.
+const DAY: i64 = 86_400_000_000;
+/// DuckDB's first timestamp, 290309-12-22 (BC) 00:00:00.
+const FIRST_TIMESTAMP: i64 = -9_223_372_022_400_000_000;
+
+/// The Arrow type that values of `from` are stored from, or `None` if it is not known here.
+pub(crate) fn stored_type(from: &DataType) -> Option<DataType> {
+    Some(match from {
+        DataType::Duration(TimeUnit::Microsecond) => DataType::Interval(IntervalUnit::MonthDayNano),
+        DataType::Decimal256(precision, scale) | DataType::Decimal128(precision, scale) => {
+            let fits = *precision <= MAX_PRECISION
+                && u8::try_from(*scale).is_ok_and(|scale| scale <= *precision);
+            if fits {
+                DataType::Decimal128(*precision, *scale)
+            } else {
+                DataType::Utf8
+            }
+        }
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            DataType::List(Arc::new(stored_field(field)?))
+        }
+        DataType::Struct(_)
+        | DataType::Map(..)
+        | DataType::Union(..)
+        | DataType::Dictionary(..)
+        | DataType::RunEndEncoded(..) => return None,
+        other => other.clone(),
+    })
+}
+
+fn stored_field(field: &Field) -> Option<Field> {
+    Some(
+        Field::new(field.name(), stored_type(field.data_type())?, true)
+            .with_metadata(field.metadata().clone()),
+    )
+}
+
+/// Why a value cannot be stored; never holds the value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) &'static str);
+
+/// The column as it is stored, of the type that [`stored_type`] names.
+pub(crate) fn stored(array: &ArrayRef) -> Result<ArrayRef, Refused> {
+    Ok(match array.data_type() {
+        DataType::Date32 => {
+            let dates = array.as_primitive::<Date32Type>();
+            if dates.values().iter().all(|&day| day > i32::MIN + 1) {
+                return Ok(Arc::clone(array));
+            }
+            Arc::new(dates.try_unary::<_, Date32Type, Refused>(|day| match day {
+                i32::MIN => Ok(i32::MIN + 1),
+                day if day == i32::MIN + 1 => Err(Refused("a date out of range")),
+                day => Ok(day),
+            })?)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let times = array.as_primitive::<TimestampMicrosecondType>();
+            if times.values().iter().all(|&time| time >= FIRST_TIMESTAMP) {
+                return Ok(Arc::clone(array));
+            }
+            let mapped =
+                times.try_unary::<_, TimestampMicrosecondType, Refused>(|time| match time {
+                    i64::MIN => Ok(-i64::MAX),
+                    time if time < FIRST_TIMESTAMP => Err(Refused("a timestamp out of range")),
+                    time => Ok(time),
+                })?;
+            Arc::new(mapped.with_timezone_opt(zone.clone()))
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let times = array.as_primitive::<Time64MicrosecondType>();
+            times.try_unary::<_, Time64MicrosecondType, Refused>(|time| {
+                if (0..=DAY).contains(&time) {
+                    Ok(time)
+                } else {
+                    Err(Refused("a time of day beyond 24:00:00"))
+                }
+            })?;
+            Arc::clone(array)
+        }
+        DataType::Duration(TimeUnit::Microsecond) => {
+            let mut values = IntervalMonthDayNanoArray::builder(array.len());
+            for value in array.as_primitive::<DurationMicrosecondType>() {
+                match value.map(|micros| micros.checked_mul(1000)) {
+                    None => values.append_null(),
+                    Some(Some(nanos)) => {
+                        values.append_value(IntervalMonthDayNano::new(0, 0, nanos))
+                    }
+                    Some(None) => return Err(Refused("a duration beyond 292 years")),
+                }
+            }
+            Arc::new(values.finish())
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            for value in array
+                .as_primitive::<IntervalMonthDayNanoType>()
+                .iter()
+                .flatten()
+            {
+                if value.nanoseconds % 1000 != 0 {
+                    return Err(Refused(
+                        "an interval that is infinite or finer than a microsecond",
+                    ));
+                }
+            }
+            Arc::clone(array)
+        }
+        DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            let to = stored_type(array.data_type()).unwrap_or(DataType::Utf8);
+            if to == *array.data_type() {
+                return Ok(Arc::clone(array));
+            }
+            let decimals = cast(array, &to).map_err(|_| Refused("a decimal out of range"))?;
+            if decimals.null_count() != array.null_count() {
+                return Err(Refused("a decimal out of range"));
+            }
+            decimals
+        }
+        DataType::List(_) => stored_list(array.as_list::<i32>())?,
+        DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            let list = cast(array, &DataType::List(Arc::clone(field)))
+                .map_err(|_| Refused("a list that is too long"))?;
+            stored_list(list.as_list::<i32>())?
+        }
+        _ => Arc::clone(array),
+    })
+}
+
+fn stored_list(list: &ListArray) -> Result<ArrayRef, Refused> {
+    let DataType::List(field) = list.data_type() else {
+        return Err(Refused("a list of another layout"));
+    };
+    let values = stored(list.values())?;
+    let field = stored_field(field).ok_or(Refused("a list of an unknown type"))?;
+    ListArray::try_new(
+        Arc::new(field),
+        list.offsets().clone(),
+        values,
+        list.nulls().cloned(),
+    )
+    .map(|list| Arc::new(list) as ArrayRef)
+    .map_err(|_| Refused("a list of another layout"))
+}
