@@ -11,7 +11,7 @@
 //! connector runs.
 
 pub mod canonical;
-// pub mod conformance;
+pub mod conformance;
 pub mod content;
 pub mod database;
 pub mod sink;

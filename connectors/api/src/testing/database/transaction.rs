@@ -233,34 +233,34 @@ impl Writer {
     /// Replaces the row at a place; a changed key makes a pair. `false` when there is none, the
     /// new key is taken or the table has no identity.
     pub fn update(&mut self, table: TableId, place: u64, row: Vec<Value>) -> bool {
-        let now = Arc::clone(self.table(table));
+        let leave_out = self.leave_out;
+        // Borrowed only: a second owner would make the change copy the whole table.
+        let now = self.table(table);
         let schema = Arc::clone(&now.schema);
-        let Some(old) = now.rows.get(&place) else {
+        let Some(old) = now.rows.get(&place).map(Arc::clone) else {
             return false;
         };
         let keyless = schema.key.is_empty();
-        let moves = keyless || now.key_of(old) != now.key_of(&row);
-        if schema.identity == Identity::None
-            || (!keyless && moves && now.keys.contains_key(&now.key_of(&row)))
-        {
+        let key = now.key_of(&row);
+        let moves = keyless || now.key_of(&old) != key;
+        if schema.identity == Identity::None || (!keyless && moves && now.keys.contains_key(&key)) {
             return false;
         }
-        let old = Arc::clone(old);
-        self.take(table, place);
-        self.put(table, row.clone());
         let full = schema.identity == Identity::Full;
         let absent: Vec<bool> = now
             .kinds
             .iter()
             .enumerate()
             .map(|(index, kind)| {
-                self.leave_out
+                leave_out
                     && !full
                     && *kind == Kind::Large
                     && row[index] != Value::Null
                     && row[index] == old[index]
             })
             .collect();
+        self.take(table, place);
+        self.put(table, row.clone());
         if moves {
             self.log(
                 table,

@@ -26,6 +26,8 @@ pub struct Mix {
     pub swap: u32,
     /// Row changes in a transaction, at most.
     pub changes: usize,
+    /// Whether schema changes rename columns.
+    pub renames: bool,
 }
 
 impl Default for Mix {
@@ -36,6 +38,7 @@ impl Default for Mix {
             table: 1,
             swap: 5,
             changes: 8,
+            renames: true,
         }
     }
 }
@@ -390,7 +393,7 @@ impl Workload {
             (0..=1, Some(&index)) if now.schema.columns.len() > 2 => {
                 writer.drop_column(table, index);
             }
-            (2..=3, Some(&index)) => writer.rename_column(table, index, &name),
+            (2..=3, Some(&index)) if self.mix.renames => writer.rename_column(table, index, &name),
             (4, Some(&index)) => {
                 let nullable = now.schema.columns[index].nullable;
                 if nullable {
