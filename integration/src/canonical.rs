@@ -95,6 +95,19 @@ impl Canon {
         }
     }
 
+    /// The same where files hold some types as text: intervals.
+    #[must_use]
+    pub fn duckdb_from_file(&self, value: &str) -> String {
+        match self {
+            Self::Interval => self.duckdb(&format!("CAST({value} AS INTERVAL)")),
+            Self::List(element) if **element == Self::Interval => format!(
+                "CAST(to_json(list_transform({value}, lambda x: {})) AS VARCHAR)",
+                element.duckdb_from_file("x")
+            ),
+            _ => self.duckdb(value),
+        }
+    }
+
     /// The text that equal values share, from what either side printed.
     #[must_use]
     pub fn normal(&self, text: &str) -> String {

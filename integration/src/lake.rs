@@ -1,12 +1,16 @@
-//! Source against lake: the change log is materialised by key and highest `_cdc_seq`, and compared.
+//! Source against lake: the change log is replayed in the order of `_cdc_seq`, and what it amounts to is compared.
 //!
-//! Read by DuckDB's Parquet reader through a plain glob over a table's folder, as any user would.
+//! Read by DuckDB's Parquet reader through a plain glob over a table's folder, as any user would. The rules are the
+//! ones that the lake documents: a row replaces the earlier one of its key; columns named in `_cdc_absent` keep
+//! their value (after a change of key that of the row deleted just before); `_cdc_special` holds the text of values
+//! that the column's type has no place for; a truncate takes everything before it away.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use tokio_postgres::Client;
 
-use crate::compare::{self, Content, Table, duckdb_rows, literal, quoted};
+use crate::compare::{self, Content, Row, Table, duckdb_rows, literal, quoted};
 
 /// Compares every table of some schemas, source against the lake in a folder.
 ///
@@ -35,8 +39,137 @@ pub fn content(folder: &Path, table: &Table) -> Result<Content, String> {
     let folder = part(&part(folder, &table.schema)?, &table.name)?;
     let glob = format!("{}/**/*.parquet", folder.display());
     let log = format!("read_parquet({}, union_by_name = true)", literal(&glob));
-    let from = materialised(table, &log);
-    Ok(table.content(duckdb_rows(&connection, &table.duckdb_query(&from))?))
+    let described = duckdb_rows(
+        &connection,
+        &format!("SELECT column_name FROM (DESCRIBE SELECT * FROM {log})"),
+    )?;
+    let known = |name: &str| described.iter().any(|row| row[0].as_deref() == Some(name));
+    let mut columns = vec![
+        "_cdc_op".to_owned(),
+        "CAST(_cdc_seq AS VARCHAR)".to_owned(),
+        "CAST(to_json(_cdc_absent) AS VARCHAR)".to_owned(),
+    ];
+    for column in &table.columns {
+        let name = quoted(&column.name);
+        columns.push(if known(&column.name) {
+            let special = format!("map_extract(_cdc_special, {})[1]", literal(&column.name));
+            format!(
+                "coalesce({special}, {})",
+                column.canon.duckdb_from_file(&name)
+            )
+        } else {
+            "CAST(NULL AS VARCHAR)".to_owned()
+        });
+    }
+    // A snapshot's row is the state after the change with the same number.
+    let order = "ORDER BY _cdc_seq, CASE _cdc_op WHEN 'read' THEN 1 ELSE 0 END";
+    let rows = duckdb_rows(
+        &connection,
+        &format!("SELECT {} FROM {log} {order}", columns.join(", ")),
+    )?;
+    let rows = if table.key.is_empty() {
+        tally(&rows)?
+    } else {
+        replay(table, rows)?
+    };
+    Ok(table.content(rows))
+}
+
+/// A table with a key: the last row of each.
+fn replay(table: &Table, log: Vec<Row>) -> Result<Vec<Row>, String> {
+    let mut current: HashMap<Vec<Option<String>>, Vec<Value>> = HashMap::new();
+    let mut gone: Option<(u64, Vec<Value>)> = None;
+    for mut row in log {
+        let values: Vec<Value> = row.split_off(3).into_iter().map(Value::Known).collect();
+        let seq: u64 = row[1]
+            .as_deref()
+            .and_then(|n| n.parse().ok())
+            .ok_or("a row without _cdc_seq")?;
+        let key: Vec<Option<String>> = table
+            .key
+            .iter()
+            .map(|i| values[*i].clone().text())
+            .collect();
+        match row[0].as_deref() {
+            Some("truncate") => current.clear(),
+            Some("delete") => gone = current.remove(&key).map(|base| (seq, base)),
+            Some(op @ ("read" | "insert" | "update")) => {
+                let absent: Vec<String> = match &row[2] {
+                    Some(json) => serde_json::from_str(json).map_err(|e| e.to_string())?,
+                    None => vec![],
+                };
+                let before = gone
+                    .take()
+                    .filter(|(at, _)| op == "insert" && at + 1 == seq)
+                    .map(|(_, base)| base);
+                let base = before.or_else(|| current.get(&key).cloned());
+                let merged =
+                    table
+                        .columns
+                        .iter()
+                        .zip(values)
+                        .enumerate()
+                        .map(|(i, (column, value))| {
+                            match (&base, absent.contains(&column.name)) {
+                                (_, false) => value,
+                                (Some(base), true) => base[i].clone(),
+                                // Known as soon as the row that the copy read comes, which has a higher number.
+                                (None, true) => Value::Unknown,
+                            }
+                        });
+                let merged = merged.collect();
+                current.insert(key, merged);
+            }
+            other => return Err(format!("_cdc_op is {other:?}")),
+        }
+    }
+    let rows = current
+        .into_values()
+        .map(|row| row.into_iter().map(Value::text).collect());
+    Ok(rows.collect())
+}
+
+#[derive(Debug, Clone)]
+enum Value {
+    Known(Option<String>),
+    Unknown,
+}
+
+impl Value {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Known(text) => text,
+            Self::Unknown => Some("(absent, and never sent)".into()),
+        }
+    }
+}
+
+/// A table without a key: whole rows come and go.
+fn tally(log: &[Row]) -> Result<Vec<Row>, String> {
+    let mut counts: HashMap<&[Option<String>], i64> = HashMap::new();
+    let point = log
+        .iter()
+        .filter(|row| row[0].as_deref() == Some("read"))
+        .map(|row| row[1].as_deref())
+        .next_back();
+    for row in log {
+        let (head, values) = row.split_at(3);
+        match head[0].as_deref() {
+            Some("truncate") => counts.clear(),
+            Some("delete") => *counts.entry(values).or_default() -= 1,
+            Some("insert" | "update") => *counts.entry(values).or_default() += 1,
+            Some("read") if point == Some(head[1].as_deref()) => {
+                *counts.entry(values).or_default() += 1
+            }
+            other => return Err(format!("_cdc_op is {other:?}, _cdc_seq {:?}", head[1])),
+        }
+    }
+    let mut rows = Vec::new();
+    for (row, count) in counts {
+        let count = usize::try_from(count).map_err(|_| "a row went more often than it came")?;
+        rows.extend(std::iter::repeat_n(row.to_vec(), count));
+    }
+    Ok(rows)
 }
 
 /// The folder in `of` whose percent-decoded name is `name`.
@@ -73,27 +206,92 @@ fn decoded(name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The current rows of a change log, as a subquery.
-fn materialised(table: &Table, log: &str) -> String {
-    let names: Vec<_> = table.columns.iter().map(|c| quoted(&c.name)).collect();
-    let since =
-        format!("(SELECT coalesce(max(_cdc_seq), 0) FROM {log} WHERE _cdc_op = 'truncate')");
-    if table.key.is_empty() {
-        // Whole rows: those that came more often than they went.
-        let all = names.join(", ");
-        return format!(
-            "(SELECT {all} FROM (SELECT {all}, unnest(range(n)) FROM (SELECT {all}, CAST(sum(CASE _cdc_op WHEN 'delete' THEN -1 ELSE 1 END) AS BIGINT) AS n \
-             FROM {log} WHERE _cdc_op <> 'truncate' AND _cdc_seq > {since} GROUP BY ALL)))"
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical::Canon;
+    use crate::compare::Column;
+
+    fn table(key: &[usize]) -> Table {
+        let column = |name: &str, typname: &str| Column {
+            name: name.into(),
+            canon: Canon::of(typname),
+        };
+        Table {
+            schema: "a/b".into(),
+            name: "t".into(),
+            columns: vec![
+                column("id", "int4"),
+                column("v", "text"),
+                column("day", "date"),
+            ],
+            key: key.to_vec(),
+        }
+    }
+
+    /// Rows as `(op, seq, absent, special, id, v, day)`.
+    fn log(rows: &str, key: &[usize]) -> Result<Content, String> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let within = folder.path().join("a%2Fb/t");
+        std::fs::create_dir_all(&within).expect("a folder");
+        let connection = duckdb::Connection::open_in_memory().expect("a database");
+        connection
+            .execute_batch(&format!(
+                "COPY (SELECT * FROM (VALUES {rows}) AS r(_cdc_op, _cdc_seq, _cdc_absent, _cdc_special, id, v, day)) TO {}",
+                literal(&within.join("f.parquet").display().to_string())
+            ))
+            .expect("a file");
+        content(folder.path(), &table(key))
+    }
+
+    const NONE: &str = "CAST(NULL AS VARCHAR[]), CAST(NULL AS MAP(VARCHAR, VARCHAR))";
+
+    #[test]
+    fn absent_values_are_found_through_changes_of_key() {
+        let absent = "['v'], CAST(NULL AS MAP(VARCHAR, VARCHAR))";
+        let rows = format!(
+            "('read', 5, {NONE}, 1, 'long', DATE '2024-01-01'), ('update', 6, {absent}, 1, NULL, DATE '2024-01-02'), \
+             ('delete', 7, {NONE}, 1, NULL, NULL), ('insert', 8, {absent}, 2, NULL, DATE '2024-01-03')"
+        );
+        let content = log(&rows, &[0]).expect("a log");
+        let row = ["2", "long", "2024-01-03"]
+            .map(|v| Some(v.to_owned()))
+            .to_vec();
+        assert_eq!(content, Content::from([(row, 1)]));
+    }
+
+    #[test]
+    fn an_absent_value_without_a_base_is_no_null() {
+        let rows = format!(
+            "('update', 6, ['v'], CAST(NULL AS MAP(VARCHAR, VARCHAR)), 1, NULL, NULL), ('insert', 7, {NONE}, 2, NULL, NULL)"
+        );
+        let content = log(&rows, &[0]).expect("a log");
+        assert!(
+            content
+                .keys()
+                .any(|row| row[1].as_deref().is_some_and(|v| v.contains("never sent")))
         );
     }
-    let key = table
-        .key
-        .iter()
-        .map(|i| names[*i].clone())
-        .collect::<Vec<_>>()
-        .join(", ");
-    format!(
-        "(SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY _cdc_seq DESC) AS _n FROM {log} \
-         WHERE _cdc_op <> 'truncate' AND _cdc_seq > {since}) WHERE _n = 1 AND _cdc_op <> 'delete')"
-    )
+
+    #[test]
+    fn a_truncate_clears_and_special_values_count() {
+        let rows = format!(
+            "('insert', 1, {NONE}, 1, 'x', NULL), ('truncate', 2, {NONE}, NULL, NULL, NULL), \
+             ('insert', 3, CAST(NULL AS VARCHAR[]), MAP {{'day': 'infinity'}}, 2, 'y', NULL)"
+        );
+        let content = log(&rows, &[0]).expect("a log");
+        let row = ["2", "y", "infinity"].map(|v| Some(v.to_owned())).to_vec();
+        assert_eq!(content, Content::from([(row, 1)]));
+    }
+
+    #[test]
+    fn rows_without_a_key_keep_their_number() {
+        let rows = format!(
+            "('read', 5, {NONE}, 1, 'x', NULL), ('read', 5, {NONE}, 1, 'x', NULL), ('delete', 6, {NONE}, 1, 'x', NULL)"
+        );
+        let content = log(&rows, &[]).expect("a log");
+        assert_eq!(content.values().copied().collect::<Vec<_>>(), [1]);
+        let rows = format!("('delete', 6, {NONE}, 1, 'x', NULL)");
+        assert!(log(&rows, &[]).is_err());
+    }
 }
