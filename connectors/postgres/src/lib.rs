@@ -10,10 +10,23 @@
 //! else knows no Arrow array. Between them stand `catalog`'s plain structures.
 
 mod catalog;
+mod check;
+mod config;
 mod connect;
+mod decode;
+mod marks;
 mod position;
+mod publication;
 mod refusal;
 mod replication;
 mod session;
+mod slot;
+mod snapshot;
+mod source;
+mod stream;
+mod types;
 
+pub use config::{ColumnChoice, Manage, PostgresConfig};
 pub use connect::{Binding, Host, Settings, TlsMode};
+pub use source::PostgresSource;
+pub use types::{ArrayOption, NotANumber, NumericOption, TypeOptions};

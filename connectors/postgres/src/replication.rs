@@ -20,7 +20,7 @@ use crate::position::Lsn;
 use crate::refusal::Refusal;
 use crate::session::inbox::Inbox;
 use crate::session::{Session, lost};
-pub(crate) use feedback::Feedback;
+pub(crate) use feedback::{Acknowledger, Feedback};
 use pace::Pace;
 
 /// One frame of the stream.
@@ -37,8 +37,6 @@ pub(crate) enum Frame<'a> {
     Keepalive {
         /// Everything that commits before this has been sent.
         end: Lsn,
-        /// The server's clock, microseconds since the Unix epoch.
-        clock: i64,
     },
     /// The server has ended the stream (it shuts down, or was asked to).
     End,
@@ -70,6 +68,14 @@ impl LogReader {
             pace: Pace::new(parts.kernel_buffer, unix),
             server_end: from,
         })
+    }
+
+    /// Tells the server the last acknowledged position and ends the session.
+    ///
+    /// # Errors
+    /// `Transient` when the server did not hear of it.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.feedback.close().await
     }
 
     /// The handle for acknowledging.
@@ -131,12 +137,12 @@ impl LogReader {
                 b'd' => {
                     // The body is looked at twice only for keepalives, to please the borrow.
                     if self.inbox.body(range).first() == Some(&b'k') {
-                        let (end, clock, reply) = keepalive(self.inbox.body(range))?;
+                        let (end, reply) = keepalive(self.inbox.body(range))?;
                         self.server_end = self.server_end.max(end);
                         if reply {
                             self.feedback.hurry();
                         }
-                        return Ok(Some(Frame::Keepalive { end, clock }));
+                        return Ok(Some(Frame::Keepalive { end }));
                     }
                     let (lsn, server_end, payload) = data(self.inbox.body(range))?;
                     self.server_end = self.server_end.max(server_end);
@@ -165,14 +171,10 @@ fn data(body: &[u8]) -> Result<(Lsn, Lsn, &[u8])> {
     Ok((Lsn(word(&head[1..])), Lsn(word(&head[9..])), payload))
 }
 
-fn keepalive(body: &[u8]) -> Result<(Lsn, i64, bool)> {
+/// The end of what was sent, and whether an answer is wanted. The server's clock lies between.
+fn keepalive(body: &[u8]) -> Result<(Lsn, bool)> {
     let head = body.first_chunk::<18>().ok_or_else(broken)?;
-    let clock = i64::from_be_bytes(word(&head[9..]).to_be_bytes());
-    Ok((
-        Lsn(word(&head[1..])),
-        clock.saturating_add(EPOCH),
-        head[17] != 0,
-    ))
+    Ok((Lsn(word(&head[1..])), head[17] != 0))
 }
 
 /// Eight bytes, big-endian; the callers have made sure that they are there.
@@ -207,7 +209,7 @@ mod tests {
         frame.extend(7u64.to_be_bytes());
         frame.extend((-1i64).to_be_bytes());
         frame.push(1);
-        assert_eq!(keepalive(&frame).expect("whole"), (Lsn(7), EPOCH - 1, true));
+        assert_eq!(keepalive(&frame).expect("whole"), (Lsn(7), true));
         assert!(keepalive(&frame[..17]).is_err());
     }
 }

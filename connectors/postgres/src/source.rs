@@ -1,0 +1,438 @@
+//! The source itself: what the engine holds, shares and asks.
+//!
+//! Owns the order of calls on the server; what each part of the server is asked lives in
+//! `catalog`, `publication`, `slot`, `snapshot`, `stream` and `check`. Every call opens a session of
+//! its own, so that nothing here has a state that a lost connection could spoil.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cdc_api::{
+    BatchLimits, ChangeStream, Checkpoint, Error, ErrorKind, Finding, FoundTable, Identity,
+    Position, Result, Snapshot, Source, SourceIdentity, TableId, TableSchema, TableSelection,
+    TableSize,
+};
+use postgres_protocol::escape::escape_identifier;
+
+use crate::catalog::{self, CatalogTable, Listed, Which};
+use crate::config::{Choices, Manage, PostgresConfig};
+use crate::connect::Settings;
+use crate::marks::{Marks, next_id};
+use crate::position::{Log, Lsn};
+use crate::publication::{self, Member, Operations};
+use crate::replication::command::{self, Lifetime};
+use crate::session::{Purpose, Session};
+use crate::slot;
+use crate::snapshot::TableView;
+use crate::stream;
+use crate::types::TypeTable;
+
+/// How long a call waits for a slot that a dead session still holds.
+const SLOT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A PostgreSQL database, seen by one pipeline.
+pub struct PostgresSource {
+    server: Arc<Server>,
+}
+
+/// What every part of the source shares.
+pub(crate) struct Server {
+    pub(crate) settings: Settings,
+    pub(crate) config: PostgresConfig,
+    pub(crate) choices: Choices,
+    pub(crate) marks: Marks,
+    /// Whether a type was met whose binary form cannot be read.
+    pub(crate) text_only: AtomicBool,
+    selection: RwLock<TableSelection>,
+}
+
+impl PostgresSource {
+    /// A source for the pipeline `name`, which names slot and publication unless the
+    /// configuration does. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// `Config` where a URL, name or pattern cannot be used.
+    pub fn new(config: PostgresConfig, name: &str) -> Result<Self> {
+        let server = Server {
+            settings: Settings::parse(&config.url)?,
+            choices: Choices::new(&config, name)?,
+            selection: RwLock::new(TableSelection::parse(&config.tables)?),
+            marks: Marks::default(),
+            text_only: AtomicBool::new(false),
+            config,
+        };
+        Ok(Self {
+            server: Arc::new(server),
+        })
+    }
+}
+
+impl Server {
+    /// A session for plain SQL.
+    pub(crate) async fn session(&self) -> Result<Session> {
+        Session::open(&self.settings, Purpose::Sql).await
+    }
+
+    /// Whether the table is one that the pipeline wants.
+    pub(crate) fn wants(&self, table: &Listed) -> bool {
+        self.selection
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .matches(&table.table.name)
+    }
+
+    /// The table with the configuration's choice of columns; why it cannot be captured.
+    pub(crate) fn judge(&self, listed: &mut Listed, version: u32) -> Option<Error> {
+        let append_only = self.choices.is_append_only(&listed.table.name);
+        publication::narrow(&mut listed.table, &self.choices, version)
+            .err()
+            .or_else(|| catalog::refusal(listed, append_only))
+    }
+
+    /// Tables by their ids, with the configuration's choice of columns.
+    ///
+    /// # Errors
+    /// Of one table where it is gone.
+    pub(crate) async fn look_up(
+        &self,
+        session: &mut Session,
+        tables: &[Arc<TableSchema>],
+    ) -> Result<Vec<CatalogTable>> {
+        let oids: Vec<u32> = tables.iter().map(|table| oid(table.id)).collect();
+        let mut listed = catalog::tables(session, Which::Oids(&oids)).await?;
+        let version = session.version();
+        let mut found = Vec::with_capacity(tables.len());
+        for table in tables {
+            let place = listed
+                .iter()
+                .position(|it| it.table.oid == oid(table.id))
+                .ok_or_else(|| {
+                    Error::data(format!("{} has been dropped", table.name))
+                        .for_table(table.id)
+                        .hint("cdc reload, which looks for the tables anew")
+                })?;
+            let mut listed = listed.swap_remove(place);
+            if let Some(refused) = self.judge(&mut listed, version) {
+                return Err(refused);
+            }
+            found.push(listed.table);
+        }
+        Ok(found)
+    }
+
+    /// The names of the publications that exist for us.
+    pub(crate) async fn publications(&self, session: &mut Session) -> Result<Vec<String>> {
+        let mut names = vec![self.choices.publication.clone()];
+        let append = self.choices.append_publication();
+        if publication::find(session, &append).await?.is_some() {
+            names.push(append);
+        }
+        Ok(names)
+    }
+
+    async fn publish(
+        &self,
+        session: &mut Session,
+        name: &str,
+        operations: Operations,
+        members: &[Member],
+    ) -> Result<()> {
+        let found = publication::find(session, name).await?;
+        if operations == Operations::Append && members.is_empty() && found.is_none() {
+            return Ok(());
+        }
+        for statement in publication::statements(found.as_ref(), name, operations, members) {
+            session.query(&statement).await.map_err(|error| {
+                let by_hand = error.kind() == ErrorKind::Auth;
+                let error = error.context(format!("publishing the tables as {name}"));
+                if by_hand {
+                    error.hint(format!(
+                        "run as a superuser, or as the owner of the tables with CREATE on the \
+                         database, and set source.manage_publication: given: {statement}"
+                    ))
+                } else {
+                    error
+                }
+            })?;
+        }
+        let published = publication::find(session, name).await?;
+        let missing = members.iter().find(|member| {
+            !published
+                .as_ref()
+                .is_some_and(|it| it.tables.contains(&member.oid))
+        });
+        match missing {
+            Some(member) => Err(Error::transient(format!(
+                "{} is not in the publication {name} after it was put there",
+                member.name
+            ))
+            .hint("look whether something else alters the publication")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    async fn check(&self) -> Result<Vec<Finding>> {
+        crate::check::check(&self.server).await
+    }
+
+    async fn identify(&self) -> Result<SourceIdentity> {
+        let mut session = self.server.session().await?;
+        let row = session
+            .query_one("SELECT system_identifier, current_database() FROM pg_control_system()")
+            .await?;
+        let version = session.parameter("server_version");
+        let identity = SourceIdentity {
+            id: row.text(0).to_owned(),
+            version: format!(
+                "PostgreSQL {}",
+                version.split(' ').next().unwrap_or_default()
+            ),
+            database: row.text(1).to_owned(),
+        };
+        session.close().await;
+        Ok(identity)
+    }
+
+    async fn discover(&self) -> Result<Vec<FoundTable>> {
+        let mut session = self.server.session().await?;
+        let types = catalog::types(&mut session, self.server.config.types).await?;
+        let listed = catalog::tables(&mut session, Which::All).await?;
+        let version = session.version();
+        session.close().await;
+        let wanted = listed.into_iter().filter(|table| self.server.wants(table));
+        Ok(wanted
+            .map(|mut listed| {
+                let mut refused = self.server.judge(&mut listed, version);
+                let table = found(&listed.table, &types, &mut refused);
+                FoundTable {
+                    table: Arc::new(table),
+                    refused,
+                    size: TableSize {
+                        rows: listed.rows,
+                        bytes: listed.bytes,
+                    },
+                }
+            })
+            .collect())
+    }
+
+    fn select(&self, tables: TableSelection) {
+        *self
+            .server
+            .selection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = tables;
+    }
+
+    async fn capture(&self, tables: &[Arc<TableSchema>]) -> Result<()> {
+        let server = &self.server;
+        let mut session = server.session().await?;
+        let tables = server.look_up(&mut session, tables).await?;
+        let (append, full): (Vec<_>, Vec<_>) = tables
+            .iter()
+            .partition(|table| catalog::identity(table) == Identity::None);
+        let members = |tables: &[&CatalogTable]| -> Vec<Member> {
+            tables
+                .iter()
+                .map(|table| Member::new(table, &server.choices))
+                .collect()
+        };
+        let name = &server.choices.publication;
+        if server.config.manage_publication == Manage::Own {
+            // An ALTER waits for other schema changes, not for writers.
+            session.query("SET lock_timeout = '10s'").await?;
+            server
+                .publish(&mut session, name, Operations::All, &members(&full))
+                .await?;
+            let append_name = server.choices.append_publication();
+            server
+                .publish(
+                    &mut session,
+                    &append_name,
+                    Operations::Append,
+                    &members(&append),
+                )
+                .await?;
+        } else {
+            let Some(found) = publication::find(&mut session, name).await? else {
+                let statements =
+                    publication::statements(None, name, Operations::All, &members(&full));
+                return Err(Error::config(format!("there is no publication {name}"))
+                    .hint(statements.join("; ")));
+            };
+            let partitioned = full.iter().any(|table| table.partitioned);
+            publication::suffices(&found, &members(&full), partitioned)?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn origin(&self) -> Result<Checkpoint> {
+        let server = &self.server;
+        let mut session = Session::open(&server.settings, Purpose::Replication).await?;
+        let (log, _) = stream::identify(&mut session).await?;
+        let name = &server.choices.slot;
+        let lsn = match slot::find(&mut session, name).await? {
+            Some(slot) => {
+                slot.usable(&server.settings.database)?;
+                slot.confirmed.unwrap_or_default()
+            }
+            None if server.config.manage_slot == Manage::Given => {
+                return Err(
+                    Error::config(format!("there is no slot {name}")).hint(format!(
+                        "SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')"
+                    )),
+                );
+            }
+            None => {
+                let lifetime = Lifetime::Permanent {
+                    failover: server.config.failover,
+                };
+                let create = command::create_slot(name, lifetime, session.version());
+                session.query_one(&create).await?.text(1).parse::<Lsn>()?
+            }
+        };
+        session.close().await;
+        Ok(Checkpoint {
+            position: log.at(lsn),
+            seq: 0,
+            offset: lsn.0,
+            commit_time: 0,
+        })
+    }
+
+    async fn start(
+        &self,
+        from: &Checkpoint,
+        known: &[Arc<TableSchema>],
+        limits: BatchLimits,
+    ) -> Result<Box<dyn ChangeStream>> {
+        let deadline = tokio::time::Instant::now() + SLOT_PATIENCE;
+        loop {
+            match stream::start(&self.server, from, known, limits).await {
+                // A session that has just died keeps its slot for a moment.
+                Err(error)
+                    if error.is_transient()
+                        && stream::slot_is_busy(&error)
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn snapshot(&self, tables: &[Arc<TableSchema>]) -> Result<Arc<dyn Snapshot>> {
+        Ok(Arc::new(TableView::open(&self.server, tables).await?))
+    }
+
+    async fn mark(&self) -> Result<u64> {
+        let mut session = self.server.session().await?;
+        let row = session
+            .query_one("SELECT pg_current_wal_insert_lsn()")
+            .await?;
+        session.close().await;
+        let end = before_page_header(row.text(0).parse()?);
+        let id = next_id();
+        self.server.marks.ask(id, end, None);
+        Ok(id)
+    }
+
+    async fn teardown(&self) -> Result<Vec<String>> {
+        let server = &self.server;
+        let mut removed = Vec::new();
+        let mut session = server.session().await?;
+        let deadline = tokio::time::Instant::now() + SLOT_PATIENCE;
+        let name = &server.choices.slot;
+        while server.config.manage_slot == Manage::Own {
+            match slot::drop(&mut session, name).await {
+                Ok(was_there) => {
+                    if was_there {
+                        removed.push(format!("slot {name}"));
+                    }
+                    break;
+                }
+                Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if server.config.manage_publication == Manage::Own {
+            for name in [
+                &server.choices.publication,
+                &server.choices.append_publication(),
+            ] {
+                if publication::find(&mut session, name).await?.is_some() {
+                    session
+                        .query(&format!("DROP PUBLICATION {}", escape_identifier(name)))
+                        .await?;
+                    removed.push(format!("publication {name}"));
+                }
+            }
+        }
+        session.close().await;
+        Ok(removed)
+    }
+}
+
+/// The table's shape; where it cannot be described that is why it is refused, and the shape has
+/// no columns.
+fn found(table: &CatalogTable, types: &TypeTable, refused: &mut Option<Error>) -> TableSchema {
+    catalog::shape(table, types, 1).unwrap_or_else(|error| {
+        refused.get_or_insert(error);
+        TableSchema::new(
+            TableId(u64::from(table.oid)),
+            table.name.clone(),
+            1,
+            Vec::new(),
+            Vec::new(),
+            catalog::identity(table),
+        )
+    })
+}
+
+/// The oid that a table's id is.
+pub(crate) fn oid(table: TableId) -> u32 {
+    u32::try_from(table.0).unwrap_or(0)
+}
+
+/// Where the last record ends, given where the next one would begin: at the start of a page the
+/// two differ by the page's header (24 bytes, 40 in the first page of a file), and the sender
+/// never gets further than the end.
+fn before_page_header(insert: Lsn) -> Lsn {
+    const PAGE: u64 = 8192;
+    match insert.0 % PAGE {
+        header @ (24 | 40) => Lsn(insert.0 - header),
+        _ => insert,
+    }
+}
+
+/// Whether `position` is of this log, for acknowledging.
+pub(crate) fn place(log: &Log, position: &Position) -> Result<Lsn> {
+    let (stored, lsn) = Log::read(position)?;
+    if stored != *log {
+        return Err(Error::log_lost(
+            "the position is of another server or timeline",
+        ));
+    }
+    Ok(lsn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insert_position_after_a_page_header_is_the_end_before_it() {
+        assert_eq!(before_page_header(Lsn(3 * 8192 + 24)), Lsn(3 * 8192));
+        assert_eq!(before_page_header(Lsn(40)), Lsn(0));
+        assert_eq!(before_page_header(Lsn(3 * 8192 + 64)), Lsn(3 * 8192 + 64));
+    }
+}

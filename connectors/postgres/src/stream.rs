@@ -1,0 +1,205 @@
+//! The running stream, seen from the engine: events out, acknowledgements in.
+//!
+//! Owns starting and ending. Reading and decoding happen on a thread of their own (`pump`), which
+//! hands over whole batches through a queue that is bounded in bytes (`outlet`). Invariant: a
+//! stream starts only where the server, its timeline and the slot can continue exactly after the
+//! checkpoint.
+
+mod outlet;
+mod pump;
+mod shapes;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use cdc_api::{
+    BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Error, Position, Result, StreamProgress,
+    TableSchema,
+};
+use tokio::sync::oneshot;
+
+use crate::position::{Log, Lsn};
+use crate::refusal::Refusal;
+use crate::replication::Acknowledger;
+use crate::session::Session;
+use crate::slot;
+use crate::source::{Server, place};
+use outlet::{Inlet, queue};
+use pump::Pump;
+
+/// Who the server is, and where its log ends (`IDENTIFY_SYSTEM`).
+pub(crate) async fn identify(session: &mut Session) -> Result<(Log, Lsn)> {
+    let row = session.query_one("IDENTIFY_SYSTEM").await?;
+    let log = Log {
+        system: row.text(0).to_owned(),
+        timeline: row.number(1)?,
+    };
+    Ok((log, row.text(2).parse()?))
+}
+
+/// Whether the error says that another session holds the slot.
+pub(crate) fn slot_is_busy(error: &Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<Refusal>())
+        .is_some_and(|refusal| refusal.code == "55006")
+}
+
+/// Refuses to go on where the log is another one, or the slot cannot continue at `from`.
+async fn verify(server: &Server, session: &mut Session, from: (&Log, Lsn)) -> Result<()> {
+    let (log, end) = identify(session).await?;
+    let name = &server.choices.slot;
+    let (known, lsn) = from;
+    if log.system != known.system {
+        return Err(slot::lost(
+            name,
+            &format!(
+                "the server is another one (system {} instead of {})",
+                log.system, known.system
+            ),
+        ));
+    }
+    if log.timeline != known.timeline {
+        return Err(slot::lost(
+            name,
+            &format!(
+                "the server is on timeline {} instead of {}: it was promoted or restored, and may \
+                 lack what was read before",
+                log.timeline, known.timeline
+            ),
+        ));
+    }
+    if end < lsn {
+        return Err(slot::lost(
+            name,
+            &format!("the server's log ends at {end}, before the checkpoint at {lsn}"),
+        ));
+    }
+    match slot::find(session, name).await? {
+        Some(slot) => slot.continues(&server.settings.database, lsn),
+        None => Err(slot::lost(name, "it does not exist")),
+    }
+}
+
+/// Connects, verifies and starts to stream after `from`.
+pub(crate) async fn start(
+    server: &Arc<Server>,
+    from: &Checkpoint,
+    known: &[Arc<TableSchema>],
+    limits: BatchLimits,
+) -> Result<Box<dyn ChangeStream>> {
+    let (log, lsn) = Log::read(&from.position)?;
+    let progress = Arc::new(Progress::default());
+    progress.reads(lsn);
+    let (outlet, inlet) = queue(limits.bytes);
+    let (stop, stopped) = oneshot::channel();
+    let (started, starting) = oneshot::channel();
+    let (ended, ending) = oneshot::channel();
+    let order = pump::Order {
+        server: Arc::clone(server),
+        log: log.clone(),
+        from: from.clone(),
+        lsn,
+        known: known.to_vec(),
+        limits,
+        progress: Arc::clone(&progress),
+    };
+    let body = async move {
+        match Pump::open(order, outlet).await {
+            Ok(pump) => {
+                if started.send(Ok(pump.acknowledger())).is_ok() {
+                    // Nobody waits for the end of a stream that was dropped.
+                    let _ = ended.send(pump.run(stopped).await);
+                }
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("cdc-postgres".to_owned())
+        .spawn(move || {
+            // Without a runtime `body` is dropped, which the waiting side reports.
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+            {
+                runtime.block_on(body);
+            }
+        })
+        .map_err(|error| Error::transient("cannot start a thread").caused_by(error))?;
+    let acknowledger = starting
+        .await
+        .map_err(|_| Error::internal("the stream's thread ended while it started"))??;
+    Ok(Box::new(PostgresStream {
+        log,
+        inlet,
+        acknowledger,
+        progress,
+        stop: Some(stop),
+        ending: Some(ending),
+    }))
+}
+
+/// How far the stream is, shared between its thread and the engine; in bytes of log.
+#[derive(Default)]
+struct Progress {
+    read: AtomicU64,
+    server: AtomicU64,
+}
+
+impl Progress {
+    fn reads(&self, lsn: Lsn) {
+        self.read.fetch_max(lsn.0, Ordering::Relaxed);
+        self.server.fetch_max(lsn.0, Ordering::Relaxed);
+    }
+
+    fn hears(&self, end: Lsn) {
+        self.server.fetch_max(end.0, Ordering::Relaxed);
+    }
+}
+
+struct PostgresStream {
+    log: Log,
+    inlet: Inlet,
+    acknowledger: Acknowledger,
+    progress: Arc<Progress>,
+    stop: Option<oneshot::Sender<()>>,
+    ending: Option<oneshot::Receiver<Result<()>>>,
+}
+
+#[async_trait]
+impl ChangeStream for PostgresStream {
+    async fn next(&mut self) -> Result<ChangeEvent> {
+        self.inlet.next().await
+    }
+
+    fn acknowledge(&self, upto: &Position) -> Result<()> {
+        self.acknowledger.acknowledge(place(&self.log, upto)?);
+        Ok(())
+    }
+
+    fn progress(&self) -> StreamProgress {
+        StreamProgress {
+            read: self.progress.read.load(Ordering::Relaxed),
+            server: self.progress.server.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<()> {
+        if let Some(stop) = self.stop.take() {
+            // Where the thread has ended already, so has the session.
+            let _ = stop.send(());
+        }
+        match self.ending.take() {
+            Some(ending) => ending.await.unwrap_or_else(|_| {
+                Err(Error::transient(
+                    "the stream ended before it could be closed",
+                ))
+            }),
+            None => Ok(()),
+        }
+    }
+}
