@@ -1,0 +1,242 @@
+//! The statement (DuckDB's SQL) that makes the log into the table as it is now, exactly.
+//!
+//! Of each key the last row by `seq` counts, unless it is a delete; rows before the last truncate
+//! do not. A column that the source did not send (`_cdc_absent`) keeps the value that it had,
+//! across a change of key too. Columns are followed through renames, and rows of files from before
+//! a column was added have the value that the source says they have. In a table without a key
+//! each delete takes one equal row away.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use arrow::datatypes::DataType;
+use cdc_api::schema::quote_identifier;
+use cdc_api::{Column, TableSchema};
+
+use crate::site::Site;
+use crate::layout;
+use crate::manifest::Table;
+use crate::rows::stored_type;
+
+/// The statement for a table of a lake; `None` for a table without files.
+pub(crate) fn query(site: &Site, table: &Table) -> Option<String> {
+    let root = layout::local_path(&site.config.url).ok()?;
+    let root = std::path::absolute(root).ok()?;
+    let used: BTreeSet<u32> = table.files.iter().map(|file| file.shape).collect();
+    let shape = table.shape()?;
+    let shapes: Vec<&TableSchema> = table
+        .shapes
+        .iter()
+        .filter(|shape| used.contains(&shape.version))
+        .map(AsRef::as_ref)
+        .collect();
+    if shapes.is_empty() {
+        return None;
+    }
+    let files = format!("{}/{}/*.parquet", root.display(), table.folder);
+    Some(statement(shape, &shapes, &files))
+}
+
+/// The statement for a shape, the shapes that its files have, and a glob for these.
+fn statement(shape: &TableSchema, used: &[&TableSchema], files: &str) -> String {
+    let keyed = !shape.key.is_empty();
+    let mut sql = format!(
+        "-- {} as it is now, from its change log.\n\
+         WITH RECURSIVE log AS (\n  SELECT * FROM read_parquet({}, union_by_name = true)\n),\n\
+         emptied AS (SELECT max(_cdc_seq) AS seq FROM log WHERE _cdc_op = 'truncate'),\n\
+         changes AS (\n  SELECT\n",
+        shape.name,
+        literal(files)
+    );
+    for (index, column) in shape.columns.iter().enumerate() {
+        let wrapped = keyed && !shape.key.contains(&index);
+        let value = value(column, used, wrapped);
+        // Writing to a String cannot fail.
+        let _ = writeln!(sql, "    {value} AS {},", quote_identifier(&column.name));
+    }
+    sql.push_str(
+        "    _cdc_op, _cdc_absent,\n    \
+         row_number() OVER (ORDER BY _cdc_seq, _cdc_op = 'read') AS _cdc_n\n  \
+         FROM log, emptied\n  WHERE _cdc_op <> 'truncate' AND (emptied.seq IS NULL\n    \
+         OR _cdc_seq > emptied.seq OR (_cdc_seq = emptied.seq AND _cdc_op = 'read'))\n)",
+    );
+    if keyed {
+        keyed_tail(&mut sql, shape);
+    } else {
+        keyless_tail(&mut sql, shape);
+    }
+    sql
+}
+
+fn keyed_tail(sql: &mut String, shape: &TableSchema) {
+    let key = list(shape.key.iter().map(|&index| &shape.columns[index]), |name| name.to_owned());
+    let filled = list(shape.columns.iter().enumerate().filter(|(index, _)| !shape.key.contains(index)).map(|(_, column)| column), |name| {
+        format!("last_value({name} IGNORE NULLS) OVER life AS {name}")
+    });
+    let columns = shape
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| {
+            let name = quote_identifier(&column.name);
+            if shape.key.contains(&index) {
+                name
+            } else {
+                format!("struct_extract({name}, 'v') AS {name}")
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(", ");
+    let filled = if filled.is_empty() { filled } else { format!("{filled}, ") };
+    let _ = write!(
+        sql,
+        ",\n\
+         -- A row's life begins where the log has all of it, and ends with its delete.\n\
+         begun AS (\n  SELECT *, count(*) FILTER (WHERE _cdc_op IN ('read', 'insert'))\n    \
+         OVER (PARTITION BY {key} ORDER BY _cdc_n) AS _cdc_begun FROM changes\n),\n\
+         lives AS (\n  SELECT *, min(_cdc_n) OVER (PARTITION BY {key}, _cdc_begun) AS _cdc_life FROM begun\n),\n\
+         -- A changed key: the new life goes on from that of the row just before.\n\
+         moved AS (\n  SELECT there._cdc_life AS life, here._cdc_life AS parent\n  \
+         FROM lives there JOIN lives here ON here._cdc_n = there._cdc_n - 1\n  \
+         WHERE there._cdc_op = 'insert' AND there._cdc_absent IS NOT NULL\n),\n\
+         roots AS (\n  SELECT life, parent AS root FROM moved WHERE parent NOT IN (SELECT life FROM moved)\n  \
+         UNION ALL\n  SELECT moved.life, roots.root FROM moved JOIN roots ON moved.parent = roots.life\n),\n\
+         filled AS (\n  SELECT {key}, {filled}_cdc_op, _cdc_n\n  \
+         FROM lives LEFT JOIN roots ON roots.life = lives._cdc_life\n  \
+         WINDOW life AS (PARTITION BY coalesce(roots.root, lives._cdc_life) ORDER BY _cdc_n)\n)\n\
+         SELECT {columns} FROM filled\n\
+         QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY _cdc_n DESC) = 1 AND _cdc_op <> 'delete'\n"
+    );
+}
+
+fn keyless_tail(sql: &mut String, shape: &TableSchema) {
+    let columns = list(shape.columns.iter(), |name| name.to_owned());
+    let (columns, group) = if columns.is_empty() {
+        (String::new(), String::new())
+    } else {
+        (format!("{columns}, "), format!(" GROUP BY {columns}"))
+    };
+    let all = if columns.is_empty() { "NULL".to_owned() } else { columns.trim_end_matches(", ").to_owned() };
+    let _ = write!(
+        sql,
+        ",\n\
+         counted AS (\n  SELECT {columns}sum(CASE WHEN _cdc_op = 'delete' THEN -1 ELSE 1 END) AS _cdc_count\n  \
+         FROM changes{group}\n),\n\
+         repeated AS (SELECT *, unnest(range(CAST(_cdc_count AS BIGINT))) AS _cdc_copy FROM counted WHERE _cdc_count > 0)\n\
+         SELECT {all} FROM repeated\n"
+    );
+}
+
+fn list<'a>(columns: impl Iterator<Item = &'a Column>, form: impl Fn(&str) -> String) -> String {
+    columns
+        .map(|column| form(&quote_identifier(&column.name)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A column's value in a row of the log, whatever the shape of the row's file. Wrapped, it is null
+/// where the row says nothing about it, else a struct around the value, which may be NULL.
+fn value(column: &Column, used: &[&TableSchema], wrapped: bool) -> String {
+    let target = sql_type(column);
+    let mut cases: Vec<(String, Vec<u32>)> = Vec::new();
+    for shape in used {
+        let was = shape.columns.iter().find(|was| match (was.id, column.id) {
+            (Some(a), Some(b)) => a == b,
+            _ => was.name == column.name,
+        });
+        let value = match was {
+            Some(was) => present(was, &target, wrapped),
+            None => before_it_was_added(column, &target, wrapped),
+        };
+        match cases.iter_mut().find(|(case, _)| *case == value) {
+            Some((_, versions)) => versions.push(shape.version),
+            None => cases.push((value, vec![shape.version])),
+        }
+    }
+    if let [(only, _)] = cases.as_slice() {
+        return only.clone();
+    }
+    let mut sql = "CASE".to_owned();
+    for (value, versions) in cases {
+        let versions = versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let _ = write!(sql, " WHEN _cdc_schema_version IN ({versions}) THEN {value}");
+    }
+    sql.push_str(" END");
+    sql
+}
+
+fn present(was: &Column, target: &str, wrapped: bool) -> String {
+    let name = quote_identifier(&was.name);
+    let mut value = format!("CAST({name} AS {target})");
+    let may_be_special = matches!(
+        stored_type(&was.data_type, was.extension.as_deref()),
+        DataType::Date32 | DataType::Timestamp(_, _) | DataType::Time64(_)
+    );
+    if may_be_special {
+        value = format!("coalesce({value}, CAST(_cdc_special[{}] AS {target}))", literal(&was.name));
+    }
+    if !wrapped {
+        return value;
+    }
+    format!(
+        "CASE WHEN _cdc_op <> 'delete' AND NOT coalesce(list_contains(_cdc_absent, {}), false) \
+         THEN {{'v': {value}}} END",
+        literal(&was.name)
+    )
+}
+
+fn before_it_was_added(column: &Column, target: &str, wrapped: bool) -> String {
+    let value = column.existing.as_ref().and_then(|existing| {
+        let extension = column.extension.as_deref();
+        crate::rows::as_text(&existing.0, extension)
+    });
+    let value = match value {
+        None => format!("CAST(NULL AS {target})"),
+        Some(text) if target == "BLOB" => format!("from_hex({})", literal(&text)),
+        Some(text) => format!("CAST({} AS {target})", literal(&text)),
+    };
+    if wrapped {
+        format!("CASE WHEN _cdc_op <> 'delete' THEN {{'v': {value}}} END")
+    } else {
+        value
+    }
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// DuckDB's type for a column.
+fn sql_type(column: &Column) -> String {
+    if column.extension.as_deref() == Some("arrow.uuid") {
+        return "UUID".to_owned();
+    }
+    type_name(&stored_type(&column.data_type, column.extension.as_deref()))
+}
+
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int8 => "TINYINT".to_owned(),
+        DataType::Int16 => "SMALLINT".to_owned(),
+        DataType::Int32 => "INTEGER".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::UInt8 => "UTINYINT".to_owned(),
+        DataType::UInt16 => "USMALLINT".to_owned(),
+        DataType::UInt32 => "UINTEGER".to_owned(),
+        DataType::UInt64 => "UBIGINT".to_owned(),
+        DataType::Float32 => "FLOAT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        DataType::Date32 => "DATE".to_owned(),
+        DataType::Time64(_) => "TIME".to_owned(),
+        DataType::Timestamp(_, None) => "TIMESTAMP".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_owned(),
+        DataType::Binary | DataType::FixedSizeBinary(_) => "BLOB".to_owned(),
+        DataType::List(element) => format!("{}[]", type_name(element.data_type())),
+        _ => "VARCHAR".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! What a table's new shape means for its files.
+//!
+//! Files are never rewritten for it: each has the shape of its time, and readers unite them by
+//! name. So a new shape is taken when, column by name, every file of the table stays readable
+//! beside it; otherwise the table stops and is to be copied again.
+
+use std::sync::Arc;
+
+use cdc_api::{Error, Result, SchemaDiff, TableSchema};
+
+use crate::config::SchemaPolicy;
+use crate::rows;
+
+/// The shape that rows are written in from here on; `None` when it stays the same.
+pub(crate) fn next_shape(
+    shapes: &[Arc<TableSchema>],
+    new: &Arc<TableSchema>,
+    policy: SchemaPolicy,
+) -> Result<Option<Arc<TableSchema>>> {
+    let Some(old) = shapes.last() else {
+        return Ok(Some(Arc::clone(new)));
+    };
+    if old.same_shape(new) {
+        return Ok(None);
+    }
+    let diff = SchemaDiff::between(old, new);
+    let stop = |what: String| {
+        Error::unsupported(format!("{what} of {}, which the lake's earlier files cannot follow", new.name))
+            .hint(format!("cdc snapshot {}", new.name))
+            .for_table(new.id)
+    };
+    if policy == SchemaPolicy::Fail && !diff.columns.is_empty() {
+        return Err(Error::unsupported(format!(
+            "the columns of {} have changed, and `schema_changes` is `fail`",
+            new.name
+        ))
+        .hint(format!(
+            "cdc snapshot {}, or set `schema_changes: evolve` on this sink",
+            new.name
+        ))
+        .for_table(new.id));
+    }
+    if diff.key_changed {
+        return Err(stop("the key has changed".to_owned()));
+    }
+    // Version numbers tell files apart; a source that began to count anew would mix them up.
+    let version = match shapes.iter().map(|shape| shape.version).max() {
+        Some(highest) if new.version <= highest => highest + 1,
+        _ => new.version,
+    };
+    let shape = if policy == SchemaPolicy::Ignore {
+        let mut kept = TableSchema::clone(old);
+        kept.name.clone_from(&new.name);
+        kept.identity = new.identity;
+        if kept.name == old.name && kept.identity == old.identity {
+            None
+        } else {
+            Some(kept.with_version(version))
+        }
+    } else {
+        rows::check_names(new)?;
+        check_history(shapes, new).map_err(stop)?;
+        Some(TableSchema::clone(new).with_version(version))
+    };
+    Ok(shape.map(Arc::new))
+}
+
+/// A name has had the same type, or a narrower one, in every file.
+fn check_history(shapes: &[Arc<TableSchema>], new: &TableSchema) -> Result<(), String> {
+    for column in &new.columns {
+        let data_type = rows::stored_type(&column.data_type, column.extension.as_deref());
+        let clash = shapes
+            .iter()
+            .flat_map(|shape| &shape.columns)
+            .filter(|was| was.name.eq_ignore_ascii_case(&column.name))
+            .any(|was| {
+                let was = rows::stored_type(&was.data_type, was.extension.as_deref());
+                !rows::widens(&was, &data_type)
+            });
+        if clash {
+            return Err(format!("another type came to the column name `{}`", column.name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use cdc_api::{Column, Identity, TableId, TableName};
+
+    use super::*;
+
+    fn shape(version: u32, columns: &[(&str, u32, DataType)]) -> Arc<TableSchema> {
+        let columns = columns
+            .iter()
+            .map(|(name, id, data_type)| Column {
+                id: Some(*id),
+                ..Column::new(*name, data_type.clone(), format!("{data_type}"))
+            })
+            .collect();
+        Arc::new(TableSchema::new(
+            TableId(1),
+            TableName::new("s", "t"),
+            version,
+            columns,
+            vec![0],
+            Identity::Key,
+        ))
+    }
+
+    fn id() -> (&'static str, u32, DataType) {
+        ("id", 1, DataType::Int64)
+    }
+
+    #[test]
+    fn adding_dropping_renaming_and_widening_are_followed() {
+        let first = shape(1, &[id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8)]);
+        for columns in [
+            vec![id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8), ("c", 4, DataType::Utf8)],
+            vec![id(), ("b", 3, DataType::Utf8)],
+            vec![id(), ("x", 2, DataType::Int32), ("b", 3, DataType::Utf8)],
+            vec![id(), ("a", 2, DataType::Int64), ("b", 3, DataType::Utf8)],
+        ] {
+            let new = shape(2, &columns);
+            let next = next_shape(&[Arc::clone(&first)], &new, SchemaPolicy::Evolve);
+            assert_eq!(next.expect("is followed"), Some(new));
+        }
+    }
+
+    #[test]
+    fn what_earlier_files_cannot_follow_stops_the_table_with_the_remedy() {
+        let first = shape(1, &[id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8)]);
+        let narrowed = shape(2, &[id(), ("a", 2, DataType::Int16), ("b", 3, DataType::Utf8)]);
+        let swapped = shape(2, &[id(), ("b", 2, DataType::Int32), ("a", 3, DataType::Utf8)]);
+        let mut rekeyed = TableSchema::clone(&first).with_version(2);
+        rekeyed.key = vec![1];
+        for new in [narrowed, swapped, Arc::new(rekeyed)] {
+            let error = next_shape(&[Arc::clone(&first)], &new, SchemaPolicy::Evolve)
+                .expect_err("is refused");
+            assert_eq!(error.table(), Some(TableId(1)));
+            assert_eq!(error.hint_text(), Some("cdc snapshot s.t"));
+        }
+    }
+
+    #[test]
+    fn a_dropped_name_of_another_type_is_refused_later_too() {
+        let shapes = [
+            shape(1, &[id(), ("a", 2, DataType::Utf8)]),
+            shape(2, &[id()]),
+        ];
+        let back = shape(3, &[id(), ("a", 3, DataType::Int32)]);
+        assert!(next_shape(&shapes, &back, SchemaPolicy::Evolve).is_err());
+    }
+
+    #[test]
+    fn ignoring_keeps_the_shape_and_failing_stops() {
+        let first = shape(1, &[id()]);
+        let added = shape(2, &[id(), ("a", 2, DataType::Utf8)]);
+        let shapes = [first];
+        assert_eq!(next_shape(&shapes, &added, SchemaPolicy::Ignore).ok(), Some(None));
+        assert!(next_shape(&shapes, &added, SchemaPolicy::Fail).is_err());
+    }
+
+    #[test]
+    fn the_same_shape_again_is_no_change() {
+        let first = shape(1, &[id()]);
+        let again = Arc::new(TableSchema::clone(&first).with_version(9));
+        assert_eq!(next_shape(&[first], &again, SchemaPolicy::Fail).ok(), Some(None));
+    }
+}
