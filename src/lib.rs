@@ -20,6 +20,7 @@
 //! - [`cli`] the commands; [`cli::output`] alone writes to stdout and stderr.
 //! - [`config`] the YAML file: load, `${ENV}`, validation, errors with lines.
 //! - [`daemon`] from a configuration to a running pipeline.
+//! - [`demo`] the whole product on one machine, with a proof at its end.
 //! - [`registry`] the only file that names connector crates.
 //! - [`pipeline`] the engine: capture, workers, copies, commands, status.
 //! - [`journal`] segments, cursors, retention. [`state`] the data directory: lock, plans, failures.
@@ -44,8 +45,10 @@
 //! 10. User data never reaches a log line or an error message; secrets never do.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod journal;
 pub mod metrics;
 pub mod pipeline;

@@ -194,7 +194,7 @@ impl Control {
     /// on what the command has begun.
     ///
     /// # Errors
-    /// The pipeline's own; `Transient` when it is stopping.
+    /// The pipeline's own; `Transient` when it is starting or stopping.
     pub async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let stopping = || Error::transient("the daemon is stopping");
         let (reply, answer) = oneshot::channel();
@@ -202,7 +202,10 @@ impl Control {
             .send(command(reply))
             .await
             .map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        answer.await.map_err(|_| {
+            Error::transient("the daemon is starting or stopping")
+                .hint("`cdc status` says what it does")
+        })?
     }
 
     /// As [`ask`](Control::ask), for at most `limit`; `None` when that has passed.

@@ -1,0 +1,208 @@
+//! `cdc snapshot`: copies tables anew, live in a running daemon, or as a full load that ends.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cdc_api::{Error, Result};
+
+use super::output::{self, Live};
+use super::{Context, log, progress};
+use crate::admin::control::Copying;
+use crate::admin::serve::{SnapshotRequest, WaitRequest};
+use crate::admin::status::{TableState, TableStatus};
+use crate::admin::{self, Client, Command, Server, Status};
+use crate::config::Config;
+use crate::daemon;
+use crate::pipeline::Mode;
+
+/// Copy tables anew.
+///
+/// With a running daemon: while it goes on, each table swapped in when it is whole. Without one:
+/// a full load that ends when every table is whole.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  cdc snapshot                              every table, every sink\n  cdc snapshot public.orders --sink lake\n  cdc snapshot 'public.*' --detach          return as soon as the copies are registered"
+)]
+pub(super) struct Args {
+    /// Table patterns as in the configuration; all tables where none is given.
+    #[arg(value_name = "TABLE")]
+    tables: Vec<String>,
+    /// Only into this sink.
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+    /// Return as soon as the running daemon has registered the copies.
+    #[arg(long)]
+    detach: bool,
+}
+
+pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let config = context.config()?;
+    match Client::find(&config.data_dir).await? {
+        Some(daemon) => live(args, &daemon).await,
+        None if args.detach => Err(Error::config("--detach needs a running daemon")
+            .hint("start it with `cdc run`, or leave --detach out")),
+        None => full_load(args, config).await,
+    }
+}
+
+async fn live(args: &Args, daemon: &Client) -> Result<ExitCode> {
+    let request = SnapshotRequest {
+        tables: args.tables.clone(),
+        sink: args.sink.clone(),
+    };
+    let copies = daemon.snapshot(&request).await?;
+    if copies.is_empty() {
+        output::note("no table is taken by that sink");
+    }
+    if args.detach || copies.is_empty() {
+        for copy in &copies {
+            output::note(&format!(
+                "{}: {}.{} registered",
+                copy.sink, copy.schema, copy.table
+            ));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    // The sinks have caught up only when every table is whole.
+    let waiting = WaitRequest {
+        sink: args.sink.clone(),
+        timeout_ms: u64::from(u32::MAX),
+    };
+    let mut shown = Shown::new();
+    let done = async { daemon.wait(&waiting).await };
+    tokio::pin!(done);
+    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        tokio::select! {
+            reached = &mut done => {
+                reached?;
+                break;
+            }
+            _ = ticks.tick() => shown.draw(&daemon.status().await?, &copies),
+        }
+    }
+    let status = daemon.status().await?;
+    shown.draw(&status, &copies);
+    shown.end();
+    Ok(verdict(&status, &copies))
+}
+
+/// The pipeline in this very process, until all is copied.
+async fn full_load(args: &Args, config: Config) -> Result<ExitCode> {
+    log::start(&config.log, "warn")?;
+    let server = Server::bind(&config).await?;
+    let (control, end) = admin::channel(&config);
+    let serving = tokio::spawn(server.serve(control.clone()));
+    let mut running =
+        tokio::spawn(async move { daemon::run(&config, end, Mode::UntilCopied).await });
+    let (tables, sink) = (args.tables.clone(), args.sink.clone());
+    let asking = control.clone();
+    let request = async move {
+        asking
+            .ask(|reply| Command::Snapshot {
+                tables,
+                sink,
+                reply,
+            })
+            .await
+    };
+    tokio::pin!(request);
+    let mut copies: Option<Vec<Copying>> = None;
+    let mut shown = Shown::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut running => break ended,
+            registered = &mut request, if copies.is_none() => match registered {
+                Ok(registered) => copies = Some(registered),
+                Err(error) if error.is_transient() => copies = Some(Vec::new()),
+                Err(error) => {
+                    stop(&control, &mut running).await;
+                    return Err(error);
+                }
+            },
+            _ = ticks.tick() => shown.draw_all(&control.status()),
+            _ = tokio::signal::ctrl_c() => {
+                stop(&control, &mut running).await;
+                shown.end();
+                output::note("stopped; `cdc snapshot` or `cdc run` goes on where it was");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    };
+    serving.abort();
+    let _ = serving.await;
+    shown.draw_all(&control.status());
+    shown.end();
+    ended.unwrap_or_else(|error| Err(Error::internal("the pipeline panicked").caused_by(error)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn stop(control: &admin::Control, running: &mut tokio::task::JoinHandle<Result<()>>) {
+    let asking = control.clone();
+    tokio::spawn(async move { asking.ask(|reply| Command::Stop { reply }).await });
+    let _ = running.await;
+}
+
+/// Whether every copy came to its end.
+fn verdict(status: &Status, copies: &[Copying]) -> ExitCode {
+    let failed = picked(status, copies).any(|table| table.state == TableState::Failed);
+    if failed {
+        output::note("some tables have failed: `cdc status` says why and what mends it");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn is_copied(copies: &[Copying], sink: &str, table: &TableStatus) -> bool {
+    copies
+        .iter()
+        .any(|copy| copy.sink == sink && copy.schema == table.schema && copy.table == table.table)
+}
+
+fn picked<'a>(status: &'a Status, copies: &'a [Copying]) -> impl Iterator<Item = &'a TableStatus> {
+    status.sinks.iter().flat_map(move |sink| {
+        sink.tables
+            .iter()
+            .filter(move |table| is_copied(copies, &sink.name, table))
+    })
+}
+
+/// Progress on stderr: a table drawn again and again on a terminal, lines elsewhere.
+struct Shown {
+    live: Live,
+    lines: progress::Lines,
+}
+
+impl Shown {
+    fn new() -> Self {
+        Self {
+            live: Live::new(),
+            lines: progress::Lines::default(),
+        }
+    }
+
+    fn draw(&mut self, status: &Status, copies: &[Copying]) {
+        let mut status = status.clone();
+        for sink in &mut status.sinks {
+            let name = sink.name.clone();
+            sink.tables.retain(|table| is_copied(copies, &name, table));
+        }
+        self.draw_all(&status);
+    }
+
+    fn draw_all(&mut self, status: &Status) {
+        if output::stderr_is_terminal() {
+            let text = progress::tables(&status.sinks, output::colour_on_stderr(), |_| true);
+            self.live.draw(&text);
+            return;
+        }
+        for line in self.lines.changes(status) {
+            output::note(&line);
+        }
+    }
+
+    fn end(self) {
+        self.live.leave();
+    }
+}
