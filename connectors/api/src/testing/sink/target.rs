@@ -203,17 +203,19 @@ impl MemoryTarget {
         self.durable().copies.keys().copied().collect()
     }
 
-    /// Whether the target holds exactly these tables' content as of a commit, whole, at a
-    /// checkpoint of that commit.
+    /// Whether the target holds every captured table that it can take, whole, with the content
+    /// as of a commit, at a checkpoint that covers all captured changes up to there.
     ///
     /// # Errors
     /// Says what differs.
     pub fn equals(&self, database: &Database, commit: CommitNumber) -> Result<(), String> {
-        let at = self
-            .checkpoint()
-            .and_then(|checkpoint| Database::commit_of(&checkpoint.position));
-        if at != Some(commit) {
-            return Err(format!("{} is at commit {at:?}, not {commit}", self.name));
+        let at = self.checkpoint().map(|checkpoint| checkpoint.seq);
+        if at != database.seq(commit) {
+            return Err(format!(
+                "{} is at seq {at:?}, not {:?}",
+                self.name,
+                database.seq(commit)
+            ));
         }
         let state = database.state(commit);
         for (id, table) in &state.tables {
@@ -226,6 +228,12 @@ impl MemoryTarget {
             let mirrored = self.flavour == Flavour::Log
                 || !table.schema.key.is_empty()
                 || table.schema.identity == crate::Identity::Full;
+            if mirrored && !self.is_joined(*id) {
+                return Err(format!(
+                    "{} does not follow {}",
+                    self.name, table.schema.name
+                ));
+            }
             match self.joined_content(*id) {
                 None if mirrored => {
                     return Err(format!("{} does not hold {}", self.name, table.schema.name));

@@ -1,0 +1,438 @@
+//! One simulated run: a database, a source, sinks, and a daemon that lives several lives.
+//!
+//! Invariant: everything that decides is drawn from the seed, and time is Tokio's paused clock;
+//! a run with the same seed takes the same steps.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cdc::admin::control::{Command, ControlEnd};
+use cdc::admin::status::Status;
+use cdc::config::{Acknowledge, ByteSize, Config, Delivery};
+use cdc::journal::{Compression, JournalConfig};
+use cdc::pipeline::{self, Mode, Parts, Settings, SinkParts};
+use cdc::state::State;
+use cdc_api::testing::content::Flavour;
+use cdc_api::testing::database::{Database, Mix, Workload};
+use cdc_api::testing::sink::{MemoryTarget, SinkFaults};
+use cdc_api::testing::source::{ScriptedSource, SourceFaults};
+use cdc_api::testing::trace::Trace;
+use cdc_api::{BatchLimits, Error, TableSelection};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Virtual time that a quiet daemon is given to reach the source: far more than any backoff.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Lines of the trace in a failure.
+const SHOWN: usize = 120;
+
+/// How a run went.
+pub struct Outcome {
+    /// What was wrong.
+    pub verdict: Result<(), String>,
+    /// Commits of all sinks.
+    pub commits: u64,
+    /// Lives that ended by a kill.
+    pub kills: u64,
+    /// Things that happened, and a hash of all of them.
+    pub steps: u64,
+    pub hash: u64,
+    /// The last of them.
+    pub lines: Vec<String>,
+}
+
+/// Everything that outlives the daemon.
+pub struct World {
+    rng: StdRng,
+    database: Database,
+    workload: Workload,
+    source: ScriptedSource,
+    sinks: Vec<(&'static str, MemoryTarget)>,
+    trace: Trace,
+    directory: tempfile::TempDir,
+    config: Config,
+    tuning: Tuning,
+    /// How bad things are in this run, 0 to 3.
+    weather: u32,
+    kills: u64,
+}
+
+/// Limits that stay for a run: small, so that everything is cut somewhere.
+struct Tuning {
+    acknowledge: Acknowledge,
+    snapshot_workers: usize,
+    chunk_bytes: u64,
+    batch_rows: usize,
+    segment_bytes: u64,
+    memory_bytes: usize,
+    max_bytes: Option<u64>,
+    max_rows: u64,
+    linger: Duration,
+}
+
+impl Tuning {
+    fn draw(rng: &mut StdRng) -> Self {
+        let one_of = |rng: &mut StdRng, values: &[u64]| values[rng.random_range(0..values.len())];
+        Self {
+            acknowledge: if rng.random_range(0..2) == 0 {
+                Acknowledge::Sinks
+            } else {
+                Acknowledge::Journal
+            },
+            snapshot_workers: rng.random_range(1..4),
+            chunk_bytes: rng.random_range(1..9) * 100,
+            batch_rows: rng.random_range(1..12),
+            segment_bytes: one_of(rng, &[4 << 10, 16 << 10, 1 << 20]),
+            memory_bytes: one_of(rng, &[4 << 10, 64 << 10, 1 << 20]) as usize,
+            max_bytes: [None, Some(256 << 10)][rng.random_range(0..2)],
+            max_rows: one_of(rng, &[1, 10, 1000]),
+            linger: Duration::from_millis(one_of(rng, &[0, 5, 200])),
+        }
+    }
+}
+
+/// A daemon under way.
+struct Life {
+    commands: mpsc::Sender<Command>,
+    running: JoinHandle<cdc_api::Result<()>>,
+}
+
+impl Life {
+    /// Asks and waits for the answer, for as long as it may take.
+    async fn ask<T>(
+        &self,
+        limit: Duration,
+        command: impl FnOnce(oneshot::Sender<cdc_api::Result<T>>) -> Command,
+    ) -> Result<T, String> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(command(reply)).await;
+        sent.map_err(|_| "the daemon has ended".to_owned())?;
+        match timeout(limit, answer).await {
+            Err(_) => Err("there was no answer".to_owned()),
+            Ok(Err(_)) => Err("the command was dropped".to_owned()),
+            Ok(Ok(answer)) => answer.map_err(|error| told(&error)),
+        }
+    }
+
+    /// Asks without waiting for the answer.
+    fn tell<T>(&self, command: impl FnOnce(oneshot::Sender<cdc_api::Result<T>>) -> Command) {
+        // A full queue, or a daemon that has ended, loses it: an operator's command may be lost.
+        let _ = self.commands.try_send(command(oneshot::channel().0));
+    }
+}
+
+fn told(error: &Error) -> String {
+    format!("{:?}: {error} ({:?})", error.kind(), error.hint_text())
+}
+
+impl World {
+    /// Runs one seed to its end.
+    pub fn run(seed: u64) -> Outcome {
+        let mut world = Self::new(seed);
+        let mut verdict = Ok(());
+        let lives = world.rng.random_range(1..5);
+        for life in 0..=lives {
+            let ends = life == lives;
+            verdict = world.live(ends);
+            if verdict.is_err() || !world.trace.violations().is_empty() {
+                break;
+            }
+            if !ends && world.rng.random_range(0..4) == 0 {
+                world.add_sink();
+            }
+        }
+        world.outcome(verdict)
+    }
+
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let trace = Trace::new();
+        let database = Database::new();
+        let mix = Mix {
+            schema: [0, 4, 10][rng.random_range(0..3)],
+            truncate: [0, 3][rng.random_range(0..2)],
+            table: [0, 3][rng.random_range(0..2)],
+            swap: 5,
+            changes: rng.random_range(1..8),
+            renames: true,
+        };
+        let workload = Workload::new(&database, seed, mix);
+        let source = ScriptedSource::new(&database, seed, &trace);
+        // Memory where there is some: nothing here is about disks.
+        let shared_memory = Path::new("/dev/shm");
+        let directory = if shared_memory.is_dir() {
+            tempfile::tempdir_in(shared_memory)
+        } else {
+            tempfile::tempdir()
+        }
+        .expect("a folder can be made");
+        let text = "name: simulated\nsource:\n  type: postgres\n  url: postgres://u@h/d\n  \
+                    tables: [\"*.*\"]\nsinks:\n  lake:\n    type: parquet\n    url: ./lake\n";
+        let config = cdc::config::load::parse(text, Path::new("cdc.yaml"), &|_| None)
+            .expect("a valid configuration");
+        let tuning = Tuning::draw(&mut rng);
+        let weather = rng.random_range(0..4);
+        let mut world = Self {
+            database,
+            workload,
+            source,
+            sinks: Vec::new(),
+            trace,
+            directory,
+            config,
+            tuning,
+            weather,
+            kills: 0,
+            rng,
+        };
+        world.add_sink();
+        if world.rng.random_range(0..2) == 0 {
+            world.add_sink();
+        }
+        world
+    }
+
+    fn add_sink(&mut self) {
+        let (name, flavour) = match self.sinks.len() {
+            0 => ("mirror", Flavour::Mirror),
+            1 => ("log", Flavour::Log),
+            2 => ("later", Flavour::Mirror),
+            _ => return,
+        };
+        let seed = self.rng.random();
+        let target = MemoryTarget::new(name, flavour, seed, Some(&self.database), &self.trace);
+        self.sinks.push((name, target));
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            name: "simulated".to_owned(),
+            acknowledge: self.tuning.acknowledge,
+            snapshot_workers: self.tuning.snapshot_workers,
+            chunk_bytes: self.tuning.chunk_bytes,
+            limits: BatchLimits {
+                rows: self.tuning.batch_rows,
+                bytes: 1 << 20,
+            },
+            discover_interval: Duration::from_secs(20),
+            idle_interval: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+
+    fn parts(&self) -> Parts {
+        let data = self.directory.path().join("data");
+        let mirrored = TableSelection::parse(["*.*", "!*.audit"]).expect("valid patterns");
+        Parts {
+            settings: self.settings(),
+            source: Arc::new(self.source.clone()),
+            sinks: self
+                .sinks
+                .iter()
+                .map(|(name, target)| SinkParts {
+                    name: (*name).to_owned(),
+                    kind: "memory".to_owned(),
+                    delivery: Delivery {
+                        tables: (target.flavour() == Flavour::Mirror).then(|| mirrored.clone()),
+                        max_rows: self.tuning.max_rows,
+                        max_bytes: ByteSize::mebibytes(1),
+                        ..Delivery::default()
+                    },
+                    linger: self.tuning.linger,
+                    sink: Box::new(target.sink()),
+                })
+                .collect(),
+            journal: JournalConfig {
+                dir: data.join("journal"),
+                segment_bytes: self.tuning.segment_bytes,
+                memory_bytes: self.tuning.memory_bytes,
+                max_bytes: self.tuning.max_bytes,
+                keep: Duration::ZERO,
+                compression: Compression::None,
+            },
+            state: State::open(&data).expect("the data directory is ours"),
+        }
+    }
+
+    /// One life of the daemon, in a runtime of its own: dropping that is the kill. The last life
+    /// ends with everything in every sink, and a stop.
+    fn live(&mut self, ends: bool) -> Result<(), String> {
+        self.trace.note(format_args!("a life begins"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime can be made");
+        let outcome = runtime.block_on(async {
+            let (commands, asked) = mpsc::channel(16);
+            let end = ControlEnd {
+                commands: asked,
+                status: watch::channel(Status::starting(&self.config)).0,
+            };
+            let parts = self.parts();
+            let mut life = Life {
+                commands,
+                running: tokio::spawn(pipeline::run(parts, end, Mode::Continuous)),
+            };
+            self.storm().await?;
+            let outcome = self.act(&mut life).await;
+            if outcome.is_ok() && ends {
+                return self.calm(life).await;
+            }
+            outcome
+        });
+        drop(runtime);
+        if !ends {
+            self.kills += 1;
+            self.trace.note(format_args!("killed"));
+        }
+        outcome
+    }
+
+    /// Draws what goes wrong from now on.
+    async fn storm(&mut self) -> Result<(), String> {
+        let weather = self.weather;
+        let up_to = |rng: &mut StdRng, most: u32| rng.random_range(0..=most * weather);
+        let slow = Duration::from_micros(u64::from(up_to(&mut self.rng, 3000)));
+        self.source.set_faults(SourceFaults {
+            dropped: up_to(&mut self.rng, 10),
+            busy: up_to(&mut self.rng, 20),
+            snapshot: up_to(&mut self.rng, 30),
+            slow,
+        });
+        for (_, target) in &self.sinks {
+            target.set_faults(SinkFaults {
+                rejected: up_to(&mut self.rng, 15),
+                answer_lost: up_to(&mut self.rng, 15),
+                slow: Duration::from_micros(u64::from(up_to(&mut self.rng, 5000))),
+            });
+        }
+        Ok(())
+    }
+
+    /// Traffic and trouble for a while.
+    async fn act(&mut self, life: &mut Life) -> Result<(), String> {
+        let steps = self.rng.random_range(0..60);
+        let pace = [1_000u64, 20_000, 500_000][self.rng.random_range(0..3)];
+        for _ in 0..steps {
+            sleep(Duration::from_micros(self.rng.random_range(0..pace))).await;
+            if life.running.is_finished() {
+                let ended = (&mut life.running).await;
+                let ended = ended.map(|outcome| outcome.map_err(|error| told(&error)));
+                return Err(format!("the daemon ended by itself: {ended:?}"));
+            }
+            match self.rng.random_range(0..100) {
+                0..=2 => {
+                    let tables = match self.rng.random_range(0..3) {
+                        0 => Vec::new(),
+                        1 => vec!["shop.accounts".to_owned()],
+                        _ => vec!["shop.events".to_owned(), "shop.pots".to_owned()],
+                    };
+                    self.trace.note(format_args!("snapshot {tables:?}"));
+                    life.tell(|reply| Command::Snapshot {
+                        tables,
+                        sink: None,
+                        reply,
+                    });
+                }
+                3 => {
+                    self.trace.note(format_args!("pause"));
+                    life.tell(|reply| Command::Pause { reply });
+                }
+                4..=5 => {
+                    self.trace.note(format_args!("resume"));
+                    life.tell(|reply| Command::Resume { reply });
+                }
+                6 => self.storm().await?,
+                7 => life.tell(|reply| Command::Wait { sink: None, reply }),
+                8 => life.tell(|reply| Command::Verify {
+                    tables: Vec::new(),
+                    sink: None,
+                    reply,
+                }),
+                _ => {
+                    let commit = self.workload.step();
+                    self.trace.note(format_args!("database commit {commit}"));
+                }
+            }
+            if !self.trace.violations().is_empty() {
+                return Ok(());
+            }
+        }
+        // Let it run on: the kill comes at any moment, also long after the traffic.
+        let rest = [0u64, 50_000, 3_000_000][self.rng.random_range(0..3)];
+        sleep(Duration::from_micros(self.rng.random_range(0..=rest))).await;
+        Ok(())
+    }
+
+    /// No more trouble and no more traffic: every sink must come to hold what the source has.
+    async fn calm(&mut self, life: Life) -> Result<(), String> {
+        self.source.set_faults(SourceFaults::default());
+        for (_, target) in &self.sinks {
+            target.set_faults(SinkFaults::default());
+        }
+        self.trace.note(format_args!("calm"));
+        let begun = Instant::now();
+        loop {
+            let resumed = life.ask(PATIENCE, |reply| Command::Resume { reply }).await;
+            let waited = match resumed {
+                Ok(()) => {
+                    let wait = |reply| Command::Wait { sink: None, reply };
+                    life.ask(PATIENCE, wait).await.map(|_| ())
+                }
+                Err(what) => Err(what),
+            };
+            match waited {
+                Ok(()) => break,
+                // A command that came while the daemon was still starting is not served.
+                Err(_) if begun.elapsed() < PATIENCE && !life.running.is_finished() => {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                Err(what) => {
+                    let ended = if life.running.is_finished() {
+                        format!("{:?}", life.running.await.map(|r| r.map_err(|e| told(&e))))
+                    } else {
+                        "it runs".to_owned()
+                    };
+                    return Err(format!("the daemon does not get there: {what}; {ended}"));
+                }
+            }
+        }
+        let head = self.database.head();
+        for (_, target) in &self.sinks {
+            target.equals(&self.database, head)?;
+        }
+        self.trace.note(format_args!("stop"));
+        let stopped = life.ask(PATIENCE, |reply| Command::Stop { reply }).await;
+        stopped.map_err(|what| format!("stop: {what}"))?;
+        match timeout(PATIENCE, life.running).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            ended => Err(format!("the daemon does not stop well: {ended:?}")),
+        }
+    }
+
+    fn outcome(self, verdict: Result<(), String>) -> Outcome {
+        let violations = self.trace.violations();
+        let lines = self.trace.tail(SHOWN);
+        let verdict = match (verdict, violations.as_slice()) {
+            (Ok(()), []) => Ok(()),
+            (verdict, violations) => Err(format!(
+                "{}\nbreaches: {violations:#?}\nthe end of what happened:\n  {}",
+                verdict.err().unwrap_or_default(),
+                lines.join("\n  ")
+            )),
+        };
+        Outcome {
+            verdict,
+            commits: self.sinks.iter().map(|(_, target)| target.commits()).sum(),
+            kills: self.kills,
+            steps: self.trace.len(),
+            hash: self.trace.hash(),
+            lines,
+        }
+    }
+}
