@@ -25,6 +25,8 @@ pub(crate) struct CatalogTable {
     /// The columns that are captured, in attnum order: not the dropped ones, not those that the
     /// configuration leaves out, not the generated ones that the server does not publish.
     pub(crate) columns: Vec<CatalogColumn>,
+    /// Attnums of dropped columns, which tell what became of a column that the log still has.
+    pub(crate) dropped: Vec<i16>,
     /// Names of the generated columns, which are in no chunk and are passed over in the log.
     pub(crate) generated: Vec<String>,
     /// Attnums of the primary key or else of the index that is the replica identity, in key order;
@@ -169,7 +171,7 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
     let mut listed = Vec::with_capacity(found.len());
     for row in &found {
         let oid = row.number(0)?;
-        let (columns, generated) = columns.remove(&oid).unwrap_or_default();
+        let columns = columns.remove(&oid).unwrap_or_default();
         let identity = match row.text(4) {
             "f" => ReplicaIdentity::Full,
             "i" => ReplicaIdentity::Index,
@@ -180,8 +182,9 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
             table: CatalogTable {
                 oid,
                 name: TableName::new(row.text(1), row.text(2)),
-                columns,
-                generated,
+                columns: columns.captured,
+                dropped: columns.dropped,
+                generated: columns.generated,
                 key: keys.remove(&oid).unwrap_or_default().choose(identity),
                 identity,
                 partitioned: row.is_true(3),
@@ -215,8 +218,13 @@ fn odd_leaves(json: &str) -> Result<Vec<(TableName, OddLeaf)>> {
         .collect())
 }
 
-/// Captured columns, and the names of the generated ones.
-type Columns = (Vec<CatalogColumn>, Vec<String>);
+/// A table's columns by what becomes of them.
+#[derive(Default)]
+struct Columns {
+    captured: Vec<CatalogColumn>,
+    generated: Vec<String>,
+    dropped: Vec<i16>,
+}
 
 async fn columns(session: &mut Session, oids: &[u32]) -> Result<HashMap<u32, Columns>> {
     // A partitioned table has no rows of its own: its leaves know what older rows hold.
@@ -229,9 +237,9 @@ async fn columns(session: &mut Session, oids: &[u32]) -> Result<HashMap<u32, Col
                         pg_partition_tree(a.attrelid) t JOIN pg_attribute k \
                         ON k.attrelid = t.relid AND k.attname = a.attname \
                       WHERE c.oid = a.attrelid AND c.relkind = 'p' AND k.atthasmissing LIMIT 1 \
-                    ) END, a.attndims \
+                    ) END, a.attndims, a.attisdropped \
              FROM pg_attribute a \
-             WHERE a.attrelid = ANY ('{}'::oid[]) AND a.attnum > 0 AND NOT a.attisdropped \
+             WHERE a.attrelid = ANY ('{}'::oid[]) AND a.attnum > 0 \
              ORDER BY a.attrelid, a.attnum",
             array(oids)
         ))
@@ -239,11 +247,15 @@ async fn columns(session: &mut Session, oids: &[u32]) -> Result<HashMap<u32, Col
     let mut columns: HashMap<u32, Columns> = HashMap::new();
     for row in &rows {
         let columns = columns.entry(row.number(0)?).or_default();
-        if row.is_true(7) {
-            columns.1.push(row.text(2).to_owned());
+        if row.is_true(10) {
+            columns.dropped.push(row.number(1)?);
             continue;
         }
-        columns.0.push(CatalogColumn {
+        if row.is_true(7) {
+            columns.generated.push(row.text(2).to_owned());
+            continue;
+        }
+        columns.captured.push(CatalogColumn {
             attnum: row.number(1)?,
             name: row.text(2).to_owned(),
             type_oid: row.number(3)?,

@@ -97,6 +97,13 @@ impl Refusal {
                      {user} LOGIN"
                 )),
             ),
+            "28000" if says("certificate") => (
+                ErrorKind::Auth,
+                some(
+                    "give sslcert and sslkey in source.url, of a certificate whose common name is \
+                     the role's and which the server's ssl_ca_file has signed",
+                ),
+            ),
             "28000" => (
                 ErrorKind::Auth,
                 Some(format!(

@@ -127,6 +127,7 @@ mod tests {
                 oid: 7,
                 name: TableName::new("public", "t"),
                 columns: vec![column(1, "a"), column(4, "b")],
+                dropped: Vec::new(),
                 generated: Vec::new(),
                 key,
                 identity,

@@ -13,8 +13,10 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore,
+    SignatureScheme,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -119,13 +121,21 @@ fn client_config(settings: &Settings) -> Result<ClientConfig> {
         .hint("the file holds one private key in PEM that is not encrypted, and is readable")
         .caused_by(error)
     })?;
-    builder
-        .with_client_auth_cert(chain, key_der)
-        .map_err(|error| {
-            Error::config("sslcert and sslkey do not go together")
-                .hint("sslkey is the private key of the first certificate in sslcert")
-                .caused_by(error)
-        })
+    let unusable = |error: rustls::Error| {
+        Error::config("sslcert and sslkey do not go together")
+            .hint("sslkey is the private key of the first certificate in sslcert")
+            .caused_by(error)
+    };
+    let key = ring::sign::any_supported_type(&key_der).map_err(unusable)?;
+    let certified = CertifiedKey::new(chain, key);
+    // Whatever else the check has against the certificate is the server's to judge: certificates
+    // of version 1 are common here.
+    if let Err(error @ rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) =
+        certified.keys_match()
+    {
+        return Err(unusable(error));
+    }
+    Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
 }
 
 fn read_certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>> {

@@ -6,6 +6,7 @@
 //! a version number rises only when the shape differs.
 
 use std::collections::HashMap;
+use std::iter::zip;
 use std::sync::Arc;
 
 use cdc_api::{Column, Identity, Result, TableId, TableName, TableSchema};
@@ -54,14 +55,18 @@ impl Shapes {
         let mut columns = Vec::new();
         let mut resolved = Vec::new();
         let mut key = Vec::new();
-        for sent in relation.columns() {
-            if catalog.is_some_and(|it| it.generated.iter().any(|name| name == sent.name)) {
-                continue;
-            }
+        let generated =
+            |name: &str| catalog.is_some_and(|it| it.generated.iter().any(|other| other == name));
+        let captured: Vec<RelationColumn<'_>> = relation
+            .columns()
+            .filter(|sent| !generated(sent.name))
+            .collect();
+        let attnums = attnums(&captured, catalog, known);
+        for (sent, attnum) in zip(&captured, attnums) {
             if sent.key {
                 key.push(columns.len());
             }
-            let (column, column_type) = column(&sent, catalog, known, types, named)
+            let (column, column_type) = column(sent, attnum, catalog, known, types, named)
                 .map_err(|error: cdc_api::Error| error.for_table(id))?;
             columns.push(column);
             resolved.push(column_type);
@@ -101,33 +106,99 @@ pub(super) fn catalog_column<'a>(
     })
 }
 
+/// The attnums of the columns that were sent, which the log does not say: by name and type in the
+/// catalog, by name in what was known, and else by their place between those, for the columns of
+/// a Relation message are in attnum order too. `None` where that is not clear.
+fn attnums(
+    sent: &[RelationColumn<'_>],
+    catalog: Option<&CatalogTable>,
+    known: Option<&TableSchema>,
+) -> Vec<Option<i16>> {
+    let mut attnums: Vec<Option<i16>> = sent
+        .iter()
+        .map(|column| catalog_column(column, catalog).map(|found| found.attnum))
+        .collect();
+    for (index, column) in sent.iter().enumerate() {
+        let before = known.and_then(|it| it.columns.iter().find(|it| it.name == column.name));
+        let id = before.and_then(|before| i16::try_from(before.id?).ok());
+        if attnums[index].is_none() && !attnums.contains(&id) {
+            attnums[index] = id;
+        }
+    }
+    let Some(catalog) = catalog else {
+        return attnums;
+    };
+    let mut all: Vec<i16> = catalog.columns.iter().map(|it| it.attnum).collect();
+    all.extend(&catalog.dropped);
+    all.sort_unstable();
+    let mut start = 0;
+    while let Some(length) = attnums[start..].iter().position(Option::is_none) {
+        start += length;
+        let after = attnums[start..].iter().position(Option::is_some);
+        let end = after.map_or(attnums.len(), |length| start + length);
+        let low = attnums[..start]
+            .iter()
+            .flatten()
+            .max()
+            .copied()
+            .unwrap_or(0);
+        let high = attnums[start..].iter().flatten().min().copied();
+        let free: Vec<i16> = all
+            .iter()
+            .copied()
+            .filter(|number| {
+                *number > low
+                    && high.is_none_or(|high| *number < high)
+                    && !attnums.contains(&Some(*number))
+            })
+            .collect();
+        // Behind the last one there may be columns that are younger than the log.
+        let clear = free.len() == end - start
+            || high.is_none()
+                && free.len() > end - start
+                && !free.iter().any(|number| catalog.dropped.contains(number));
+        if clear {
+            for (place, number) in attnums[start..end].iter_mut().zip(free) {
+                *place = Some(number);
+            }
+        }
+        start = end;
+    }
+    attnums
+}
+
 fn column(
     sent: &RelationColumn<'_>,
+    attnum: Option<i16>,
     catalog: Option<&CatalogTable>,
     known: Option<&TableSchema>,
     types: &TypeTable,
     named: &HashMap<(u32, i32), String>,
 ) -> Result<(Column, ColumnType)> {
-    if let Some(found) = catalog_column(sent, catalog) {
-        let resolved = types.resolve(found.type_oid, found.typmod, found.dimensions)?;
-        let attnum = u32::try_from(found.attnum).unwrap_or(0);
-        let mut column = resolved.column(sent.name, attnum, &found.type_name);
-        column.nullable = found.nullable;
-        column.existing = found
-            .existing
-            .as_deref()
-            .map(|text| resolved.existing(text))
-            .transpose()?;
-        return Ok((column, resolved));
-    }
-    let before = known.and_then(|it| it.columns.iter().find(|it| it.name == sent.name));
-    let resolved = types.resolve(sent.type_oid, sent.typmod, 0)?;
-    let name = named
-        .get(&(sent.type_oid, sent.typmod))
+    // The same column may have another name now; of another type it says nothing here.
+    let found = catalog.and_then(|catalog| {
+        catalog.columns.iter().find(|column| {
+            Some(column.attnum) == attnum
+                && column.type_oid == sent.type_oid
+                && column.typmod == sent.typmod
+        })
+    });
+    let dimensions = found.map_or(0, |found| found.dimensions);
+    let resolved = types.resolve(sent.type_oid, sent.typmod, dimensions)?;
+    let type_name = found
+        .map(|found| &found.type_name)
+        .or_else(|| named.get(&(sent.type_oid, sent.typmod)))
         .map_or("", String::as_str);
-    let mut column = resolved.column(sent.name, 0, name);
-    column.id = before.and_then(|before| before.id);
-    if let Some(before) = before.filter(|before| before.source_type == name) {
+    let mut column = resolved.column(sent.name, 0, type_name);
+    column.id = attnum.and_then(|attnum| u32::try_from(attnum).ok());
+    let before = known
+        .and_then(|it| it.columns.iter().find(|it| it.name == sent.name))
+        .filter(|before| before.source_type == type_name);
+    if let Some(found) = found {
+        column.nullable = found.nullable;
+        let existing = found.existing.as_deref();
+        column.existing = existing.map(|text| resolved.existing(text)).transpose()?;
+    } else if let Some(before) = before {
         column.nullable = before.nullable;
         column.existing.clone_from(&before.existing);
     }
@@ -157,4 +228,103 @@ fn catalog_key(
         (None, None) => None,
     };
     places.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::ReplicaIdentity;
+
+    const INT4: u32 = 23;
+
+    fn sent(name: &str) -> RelationColumn<'_> {
+        RelationColumn {
+            key: name == "id",
+            name,
+            type_oid: INT4,
+            typmod: -1,
+        }
+    }
+
+    /// Columns by attnum from 1; the empty name is a dropped one.
+    fn catalog(names: &[&str]) -> CatalogTable {
+        let numbered = || (1..).zip(names);
+        CatalogTable {
+            oid: 7,
+            name: TableName::new("public", "t"),
+            columns: numbered()
+                .filter(|(_, name)| !name.is_empty())
+                .map(|(attnum, name)| CatalogColumn {
+                    attnum,
+                    name: (*name).to_owned(),
+                    type_oid: INT4,
+                    typmod: -1,
+                    dimensions: 0,
+                    type_name: "integer".to_owned(),
+                    nullable: true,
+                    existing: None,
+                })
+                .collect(),
+            dropped: numbered()
+                .filter(|(_, name)| name.is_empty())
+                .map(|(attnum, _)| attnum)
+                .collect(),
+            generated: Vec::new(),
+            key: vec![1],
+            identity: ReplicaIdentity::Default,
+            partitioned: false,
+            row_security: false,
+        }
+    }
+
+    fn found(sent_names: &[&str], now: &[&str]) -> Vec<Option<i16>> {
+        let columns: Vec<_> = sent_names.iter().map(|name| sent(name)).collect();
+        attnums(&columns, Some(&catalog(now)), None)
+    }
+
+    #[test]
+    fn a_column_that_was_renamed_or_dropped_later_is_found_by_its_place() {
+        assert_eq!(found(&["id", "a", "b"], &["id", "x", "b"])[1], Some(2));
+        assert_eq!(found(&["id", "a", "b"], &["id", "", "b"])[1], Some(2));
+        assert_eq!(found(&["id", "a"], &["id", ""])[1], Some(2));
+        assert_eq!(found(&["id", "a"], &["id", "x", "younger"])[1], Some(2));
+        assert_eq!(
+            found(&["a", "b"], &["x", "y"]),
+            [Some(1), Some(2)],
+            "every one renamed"
+        );
+    }
+
+    #[test]
+    fn a_place_that_is_not_clear_gives_no_attnum() {
+        // Either of the two dropped ones.
+        assert_eq!(found(&["id", "a", "b"], &["id", "", "", "b"])[1], None);
+        assert_eq!(found(&["id", "a"], &["id", "", "younger"])[1], None);
+    }
+
+    #[test]
+    fn what_was_known_names_a_column_that_the_catalog_has_no_more() {
+        let mut before = Column::new("a", arrow::datatypes::DataType::Int32, "integer");
+        before.id = Some(3);
+        let known = TableSchema::new(
+            TableId(7),
+            TableName::new("public", "t"),
+            1,
+            vec![before],
+            Vec::new(),
+            Identity::Key,
+        );
+        let columns = [sent("id"), sent("a"), sent("b")];
+        let catalog = catalog(&["id", "", "", "b"]);
+        assert_eq!(
+            attnums(&columns, Some(&catalog), Some(&known)),
+            [Some(1), Some(3), Some(4)]
+        );
+        // Not a second time where the catalog has given it to another.
+        let catalog = super::tests::catalog(&["id", "x", "b"]);
+        assert_eq!(
+            attnums(&columns, Some(&catalog), Some(&known)),
+            [Some(1), Some(2), Some(3)]
+        );
+    }
 }
