@@ -41,9 +41,9 @@ const SINKS: &[SinkRow] = &[
     SinkRow {
         kind: "duckdb",
         linger: Duration::from_millis(100),
-        make: |config, pipeline| {
+        make: |config, _| {
             let section = config.section.parse()?;
-            Ok(Box::new(cdc_warehouse::Warehouse::new(section, pipeline)?))
+            Ok(Box::new(cdc_warehouse::Warehouse::new(section)?))
         },
     },
     #[cfg(feature = "parquet")]
