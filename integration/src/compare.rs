@@ -25,6 +25,8 @@ pub struct Column {
     pub name: String,
     /// How its values become text.
     pub canon: Canon,
+    /// What rows have that are older than the column (`ADD COLUMN … DEFAULT`), as canonical text.
+    pub missing: Option<String>,
 }
 
 /// A table of the source, as its catalog has it now.
@@ -49,7 +51,8 @@ pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, Str
         .join(", ");
     let query = format!(
         "SELECT n.nspname, c.relname, a.attname, coalesce(b.typname, t.typname), \
-           coalesce(array_position(i.indkey::int2[], a.attnum), -1) \
+           coalesce(array_position(i.indkey::int2[], a.attnum), -1), \
+           CASE WHEN a.atthasmissing THEN format_type(a.atttypid, NULL) END, c.oid \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' \
          JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype AND t.typtype = 'd' \
@@ -65,6 +68,8 @@ pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, Str
             Some(column),
             Some(typname),
             Some(place),
+            older,
+            Some(oid),
         ] = row.as_slice()
         else {
             return Err("the catalog gave a NULL".into());
@@ -84,9 +89,26 @@ pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, Str
             if place != "-1" {
                 table.key.push(table.columns.len());
             }
+            let canon = Canon::of(typname);
+            let missing = match older {
+                Some(sql_type) => {
+                    let value = format!("((attmissingval::text::{sql_type}[])[1])");
+                    let query = format!(
+                        "SELECT {} FROM pg_attribute WHERE attrelid = {oid} AND attname = {}",
+                        canon.postgres(&value),
+                        literal(column)
+                    );
+                    let rows = text_rows(client, &query).await?;
+                    rows.into_iter()
+                        .next()
+                        .and_then(|row| row.into_iter().next().flatten())
+                }
+                None => None,
+            };
             table.columns.push(Column {
                 name: column.clone(),
-                canon: Canon::of(typname),
+                canon,
+                missing,
             });
         }
     }

@@ -341,6 +341,8 @@ pub fn standard_config(url: &str, tables: &str) -> String {
          source:\n  type: postgres\n  url: {url}\n  tables: {tables}\n\
          sinks:\n  warehouse:\n    type: duckdb\n    path: shop.duckdb\n    mode: upsert\n  \
          lake:\n    type: parquet\n    url: ./lake\n\
+         snapshot:\n  chunk_bytes: 1MiB\n\
+         discover_interval: 1s\n\
          admin:\n  listen: 127.0.0.1:{}\n",
         crate::free_port()
     )

@@ -3,7 +3,8 @@
 //! Read by DuckDB's Parquet reader through a plain glob over a table's folder, as any user would. The rules are the
 //! ones that the lake documents: a row replaces the earlier one of its key; columns named in `_cdc_absent` keep
 //! their value (after a change of key that of the row deleted just before); `_cdc_special` holds the text of values
-//! that the column's type has no place for; a truncate takes everything before it away.
+//! that the column's type has no place for; rows of files older than a column have what the source says that its
+//! older rows have; a truncate takes everything before it away.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -33,25 +34,39 @@ pub async fn equal(client: &Client, folder: &Path, schemas: &[&str]) -> Result<(
     }
 }
 
+/// Columns of ours before those of the table: op, seq, absent, file.
+const HEAD: usize = 4;
+
 /// What the change log of a table amounts to.
 pub fn content(folder: &Path, table: &Table) -> Result<Content, String> {
     let connection = duckdb::Connection::open_in_memory().map_err(|e| e.to_string())?;
     let folder = part(&part(folder, &table.schema)?, &table.name)?;
     let glob = format!("{}/**/*.parquet", folder.display());
-    let log = format!("read_parquet({}, union_by_name = true)", literal(&glob));
-    let described = duckdb_rows(
+    let log = format!(
+        "read_parquet({}, union_by_name = true, filename = true)",
+        literal(&glob)
+    );
+    let fields = duckdb_rows(
         &connection,
-        &format!("SELECT column_name FROM (DESCRIBE SELECT * FROM {log})"),
+        &format!(
+            "SELECT DISTINCT file_name, name FROM parquet_schema({})",
+            literal(&glob)
+        ),
     )?;
-    let known = |name: &str| described.iter().any(|row| row[0].as_deref() == Some(name));
+    let has = |file: Option<&str>, name: &str| {
+        fields.iter().any(|row| {
+            row[1].as_deref() == Some(name) && (file.is_none() || row[0].as_deref() == file)
+        })
+    };
     let mut columns = vec![
         "_cdc_op".to_owned(),
         "CAST(_cdc_seq AS VARCHAR)".to_owned(),
         "CAST(to_json(_cdc_absent) AS VARCHAR)".to_owned(),
+        "filename".to_owned(),
     ];
     for column in &table.columns {
         let name = quoted(&column.name);
-        columns.push(if known(&column.name) {
+        columns.push(if has(None, &column.name) {
             let special = format!("map_extract(_cdc_special, {})[1]", literal(&column.name));
             format!(
                 "coalesce({special}, {})",
@@ -63,10 +78,27 @@ pub fn content(folder: &Path, table: &Table) -> Result<Content, String> {
     }
     // A snapshot's row is the state after the change with the same number.
     let order = "ORDER BY _cdc_seq, CASE _cdc_op WHEN 'read' THEN 1 ELSE 0 END";
-    let rows = duckdb_rows(
+    let mut rows = duckdb_rows(
         &connection,
         &format!("SELECT {} FROM {log} {order}", columns.join(", ")),
     )?;
+    for (i, column) in table
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| column.missing.is_some())
+    {
+        let mut lacking = HashMap::new();
+        for row in &mut rows {
+            let file = row[3].clone();
+            let lacks = lacking
+                .entry(file)
+                .or_insert_with_key(|file| !has(file.as_deref(), &column.name));
+            if *lacks {
+                row[HEAD + i].clone_from(&column.missing);
+            }
+        }
+    }
     let rows = if table.key.is_empty() {
         tally(&rows)?
     } else {
@@ -80,7 +112,7 @@ fn replay(table: &Table, log: Vec<Row>) -> Result<Vec<Row>, String> {
     let mut current: HashMap<Vec<Option<String>>, Vec<Value>> = HashMap::new();
     let mut gone: Option<(u64, Vec<Value>)> = None;
     for mut row in log {
-        let values: Vec<Value> = row.split_off(3).into_iter().map(Value::Known).collect();
+        let values: Vec<Value> = row.split_off(HEAD).into_iter().map(Value::Known).collect();
         let seq: u64 = row[1]
             .as_deref()
             .and_then(|n| n.parse().ok())
@@ -153,7 +185,7 @@ fn tally(log: &[Row]) -> Result<Vec<Row>, String> {
         .map(|row| row[1].as_deref())
         .next_back();
     for row in log {
-        let (head, values) = row.split_at(3);
+        let (head, values) = row.split_at(HEAD);
         match head[0].as_deref() {
             Some("truncate") => counts.clear(),
             Some("delete") => *counts.entry(values).or_default() -= 1,
@@ -216,6 +248,7 @@ mod tests {
         let column = |name: &str, typname: &str| Column {
             name: name.into(),
             canon: Canon::of(typname),
+            missing: None,
         };
         Table {
             schema: "a/b".into(),

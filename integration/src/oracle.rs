@@ -119,6 +119,13 @@ impl Round {
         if random.random() {
             config.push_str("acknowledge: journal\n");
         }
+        // Small enough that segments, and limits of a commit, are crossed often.
+        config.push_str("journal:\n  segment_bytes: 1MiB\n");
+        let batch = [1_000_u32, 1_000_000][random.random_range(0..2)];
+        config = config.replace(
+            "mode: upsert",
+            &format!("mode: upsert\n    max_rows: {batch}"),
+        );
         let daemon = Daemon::with_config(&config);
         Self {
             server,
@@ -249,7 +256,11 @@ impl Round {
                 ];
                 let table = tables[self.random.random_range(0..tables.len())];
                 // Refused when the daemon is just starting; the schedule goes on.
-                if self.daemon.succeed(&["snapshot", table]).is_ok() {
+                if self
+                    .daemon
+                    .succeed(&["snapshot", "--detach", table])
+                    .is_ok()
+                {
                     self.tally.snapshots += 1;
                 }
             }

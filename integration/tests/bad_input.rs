@@ -74,8 +74,10 @@ async fn a_server_without_logical_wal_is_refused_with_the_setting() {
 async fn missing_privileges_are_named_with_the_statements_that_grant_them() {
     let mut scene = Scene::new(Wanted::version(15), &format!("{TABLE} CREATE ROLE cdc LOGIN; CREATE PUBLICATION given FOR TABLE shop.t WITH (publish_via_partition_root = true);")).await;
     let url = scene.server.url("cdc", "postgres");
-    let config = standard_config(&url, r#"["shop.*"]"#)
-        .replace("  tables:", "  publication: given\n  tables:");
+    let config = standard_config(&url, r#"["shop.*"]"#).replace(
+        "  tables:",
+        "  publication: given\n  manage_publication: given\n  tables:",
+    );
     scene.daemon.configure(&config);
     let said = refused(&scene.daemon.cdc(&["check"])).to_uppercase();
     assert!(said.contains("REPLICATION"), "{said}");
@@ -123,7 +125,7 @@ async fn a_table_without_an_identity_stops_alone_and_the_application_goes_on() {
     scene.daemon.succeed(&["reload"]).expect("reload");
     scene
         .daemon
-        .succeed(&["snapshot", "shop.bare"])
+        .succeed(&["snapshot", "--detach", "shop.bare"])
         .expect("the table is taken now");
     scene.daemon.streaming().await;
     scene.execute("UPDATE shop.bare SET v = 3").await;

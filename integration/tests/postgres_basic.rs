@@ -96,7 +96,7 @@ async fn a_table_snapshot_again_while_it_streams_stays_equal_and_readable() {
     for _ in 0..3 {
         scene
             .daemon
-            .succeed(&["snapshot", "shop.customer"])
+            .succeed(&["snapshot", "--detach", "shop.customer"])
             .expect("a re-snapshot is accepted");
         let readable = scene
             .daemon

@@ -2,6 +2,7 @@
 //! the source's.
 
 use cdc_integration::compare;
+use cdc_integration::daemon::standard_config;
 use cdc_integration::postgres::Wanted;
 use cdc_integration::scene::{SCHEMA, Scene, versions};
 
@@ -266,11 +267,16 @@ fn tables(version: u32) -> Vec<(String, Row)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshot_and_stream_give_the_source_s_value_for_every_type() {
     for version in versions() {
-        every_type(version).await;
+        every_type(version, true).await;
     }
 }
 
-async fn every_type(version: u32) {
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_travel_as_text_are_the_same_too() {
+    every_type(versions()[0], false).await;
+}
+
+async fn every_type(version: u32, binary: bool) {
     let mut statements = String::from(
         "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE TYPE shop.mood AS ENUM ('sad', 'happy'); \
          CREATE DOMAIN shop.positive AS int CHECK (value > 0); CREATE TYPE shop.pair AS (a int, b text);",
@@ -295,6 +301,11 @@ async fn every_type(version: u32) {
         .set("timezone", "Asia/Kolkata")
         .set("bytea_output", "escape");
     let mut scene = Scene::new(wanted, &statements).await;
+    let url = scene.server.url("postgres", "postgres");
+    let travel = format!("  binary: {binary}\n  tables:");
+    scene
+        .daemon
+        .configure(&standard_config(&url, r#"["shop.*"]"#).replace("  tables:", &travel));
     scene.daemon.start();
     // Not `streaming()`: of a type that is refused the others are compared all the same.
     scene

@@ -128,7 +128,7 @@ async fn the_highest_seq_of_a_key_is_its_row_in_an_append_sink() {
     scene.daemon.streaming().await;
     scene
         .daemon
-        .succeed(&["snapshot", "shop.t"])
+        .succeed(&["snapshot", "--detach", "shop.t"])
         .expect("a re-snapshot is accepted");
     scene
         .execute("UPDATE shop.t SET v = v + 1000 WHERE id % 2 = 0")
@@ -185,7 +185,7 @@ async fn a_value_that_cannot_be_represented_stops_its_table_alone() {
             .await;
         scene
             .daemon
-            .succeed(&["snapshot", "shop.edge"])
+            .succeed(&["snapshot", "--detach", "shop.edge"])
             .expect("the remedy is accepted");
         scene.daemon.streaming().await;
         scene.assert_equal().await;

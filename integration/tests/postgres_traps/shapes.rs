@@ -220,8 +220,10 @@ async fn a_missing_publication_is_refused_and_one_of_mixed_case_is_found() {
         .await;
         let url = scene.server.url("postgres", "postgres");
         let config = |name: &str| {
-            standard_config(&url, r#"["shop.*"]"#)
-                .replace("  tables:", &format!("  publication: {name}\n  tables:"))
+            standard_config(&url, r#"["shop.*"]"#).replace(
+                "  tables:",
+                &format!("  publication: {name}\n  manage_publication: given\n  tables:"),
+            )
         };
         scene.daemon.configure(&config("mixed case"));
         scene.daemon.start();

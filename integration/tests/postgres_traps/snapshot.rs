@@ -94,7 +94,7 @@ async fn a_truncate_and_a_rewrite_during_a_copy_are_not_lost() {
     proxy.set(Path::Slow(500_000));
     scene
         .daemon
-        .succeed(&["snapshot", "shop.t"])
+        .succeed(&["snapshot", "--detach", "shop.t"])
         .expect("a re-snapshot is accepted");
     scene.daemon.kill();
     scene
@@ -135,8 +135,10 @@ async fn a_role_bound_by_a_row_level_policy_is_refused_and_not_given_half_the_ro
     )
     .await;
     let url = scene.server.url("bound", "postgres");
-    let config = standard_config(&url, r#"["shop.*"]"#)
-        .replace("  tables:", "  publication: given\n  tables:");
+    let config = standard_config(&url, r#"["shop.*"]"#).replace(
+        "  tables:",
+        "  publication: given\n  manage_publication: given\n  tables:",
+    );
     scene.daemon.configure(&config);
     scene.daemon.start();
     let said = scene.daemon.refusal(LIMIT).await.to_lowercase();
@@ -150,7 +152,7 @@ async fn a_role_bound_by_a_row_level_policy_is_refused_and_not_given_half_the_ro
         scene.daemon.start();
     } else {
         // A running daemon is told that it was mended.
-        let _ = scene.daemon.cdc(&["snapshot", "shop.t"]);
+        let _ = scene.daemon.cdc(&["snapshot", "--detach", "shop.t"]);
     }
     scene.daemon.streaming().await;
     scene.assert_equal().await;
@@ -199,7 +201,7 @@ async fn a_commit_that_hangs_in_synchronous_replication_is_neither_lost_nor_doub
     })
     .await;
     let commands = scene.daemon.commands();
-    let snapshot = std::thread::spawn(move || commands.cdc(&["snapshot", "shop.t"]));
+    let snapshot = std::thread::spawn(move || commands.cdc(&["snapshot", "--detach", "shop.t"]));
     scene.execute("SET synchronous_commit = local; INSERT INTO shop.t VALUES (2, 'does not hang'); DELETE FROM shop.t WHERE v = 3").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     scene
