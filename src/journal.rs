@@ -17,12 +17,37 @@
 //! [`Journal::durable`], whatever the mode: then the source can always be started from the
 //! journal's own tail, and sinks may be ahead of it without harm.
 
+mod appender;
+mod cursor;
+mod directory;
+mod disk;
+mod event;
+mod filter;
+mod frame;
+mod intake;
+mod recovery;
+mod retention;
+mod rows;
+mod segment;
+mod shared;
+mod varint;
+mod writer;
+
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cdc_api::{ChangeEvent, Checkpoint, Error, Result, TableSchema};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+
+pub use cursor::Cursor;
+
+use appender::Appender;
+use disk::{Disk, LocalDisk};
+use intake::Intake;
+use shared::{Inner, Reset, Shared, closed, not_started};
+use writer::Writer;
 
 /// Where the journal lives and how large it may grow.
 #[derive(Debug, Clone)]
@@ -59,6 +84,11 @@ impl JournalConfig {
             keep: Duration::ZERO,
             compression: Compression::Lz4,
         }
+    }
+
+    fn segment_limit(&self) -> u64 {
+        let quarter = self.max_bytes.map_or(u64::MAX, |max| max / 4);
+        self.segment_bytes.min(quarter)
     }
 }
 
@@ -127,7 +157,8 @@ pub struct JournalStats {
 /// pending. All clones and cursors work on one file writer thread.
 #[derive(Clone)]
 pub struct Journal {
-    shared: Arc<()>,
+    shared: Arc<Shared>,
+    thread: Arc<WriterThread>,
 }
 
 impl Journal {
@@ -142,8 +173,68 @@ impl Journal {
         config: JournalConfig,
         identity: &JournalIdentity,
     ) -> Result<(Self, Recovered)> {
-        let _ = (config, identity);
-        Err(Error::internal("journal is not built yet"))
+        Self::open_on(Arc::new(LocalDisk), config, identity).await
+    }
+
+    async fn open_on(
+        disk: Arc<dyn Disk>,
+        config: JournalConfig,
+        identity: &JournalIdentity,
+    ) -> Result<(Self, Recovered)> {
+        let identity = identity.clone();
+        tokio::task::spawn_blocking(move || Self::open_blocking(disk, config, &identity))
+            .await
+            .map_err(|error| Error::internal("opening the journal broke off").caused_by(error))?
+    }
+
+    fn open_blocking(
+        disk: Arc<dyn Disk>,
+        config: JournalConfig,
+        identity: &JournalIdentity,
+    ) -> Result<(Self, Recovered)> {
+        directory::claim(&config.dir, identity)?;
+        let mut recovered = Recovered {
+            tail: None,
+            schemas: Vec::new(),
+            oldest_seq: 0,
+            cut_bytes: 0,
+        };
+        let mut appender = None;
+        let mut inner = Inner::new(Vec::new(), 0, 0);
+        if let Some(recovery) = recovery::recover(&config.dir)? {
+            let (header, last) = (&recovery.last.header, &recovery.last);
+            inner = Inner::new(Vec::new(), header.generation, last.next_index);
+            inner.started = true;
+            inner.intake = Intake::new(last.tail().seq, last.schemas.clone());
+            recovered.tail = Some(last.tail().clone());
+            recovered.schemas = last.schemas.values().cloned().collect();
+            recovered.cut_bytes = recovery.cut_bytes;
+            let (resumed, segments) =
+                Appender::resume(&config.dir, Arc::clone(&disk), config.compression, recovery)?;
+            recovered.oldest_seq = retention::oldest_seq(&segments);
+            inner.segments = segments;
+            appender = Some(resumed);
+        }
+        if recovered.cut_bytes > 0 {
+            tracing::info!(
+                bytes = recovered.cut_bytes,
+                "journal ended without a commit, the rest comes again from the source"
+            );
+        }
+        let shared = Arc::new(Shared::new(config, recovered.tail.clone(), inner));
+        let writer = Writer::new(Arc::clone(&shared), disk, appender);
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| Error::transient("cannot start a thread").caused_by(error))?;
+        let journal = Self {
+            thread: Arc::new(WriterThread {
+                shared: Arc::clone(&shared),
+                thread: Mutex::new(Some(thread)),
+            }),
+            shared,
+        };
+        Ok((journal, recovered))
     }
 
     /// Appends an event: any but `Mark`. In memory and visible to cursors when it returns, not
@@ -159,8 +250,66 @@ impl Journal {
     /// appended and nothing is lost. Append the same event again after a pause, or start the
     /// stream again from the last commit. `Internal` for a malformed batch.
     pub async fn append(&self, event: ChangeEvent) -> Result<()> {
-        let _ = event;
-        Err(Error::internal("journal is not built yet"))
+        let mut event = Some(event);
+        let appended = self
+            .shared
+            .until(|inner| match self.room(inner) {
+                Ok(true) => event.take().map(|event| self.admit(inner, event)),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            })
+            .await?;
+        // Told without holding the lock: a receiver may hold on to the value while it asks us.
+        self.shared.work.notify_one();
+        self.shared.appended.send_replace(appended.next_index);
+        if let Some(tail) = appended.tail {
+            self.shared.tail.send_replace(Some(tail));
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for an event.
+    fn room(&self, inner: &mut Inner) -> Result<bool> {
+        if inner.closing || inner.closed {
+            return Err(closed());
+        }
+        if !inner.started {
+            return Err(not_started());
+        }
+        if let Some(problem) = &inner.problem {
+            return Err(problem.error());
+        }
+        let config = &self.shared.config;
+        let full = inner.is_full(config.max_bytes);
+        if full && !inner.full {
+            let oldest = inner.oldest_pin().map(|(name, _)| name);
+            tracing::warn!(
+                pin = oldest,
+                max_bytes = config.max_bytes,
+                "journal is full, source is not read on until the sinks have caught up"
+            );
+        }
+        inner.full = full;
+        if full && inner.unneeded() > 0 {
+            inner.retention_due = true;
+            self.shared.work.notify_one();
+        }
+        Ok(!full && inner.pending_bytes < config.memory_bytes)
+    }
+
+    fn admit(&self, inner: &mut Inner, event: ChangeEvent) -> Result<Appended> {
+        let (schema, event) = inner.intake.admit(event)?;
+        let tail = match &event {
+            Some(ChangeEvent::Commit(checkpoint)) => Some(checkpoint.clone()),
+            _ => None,
+        };
+        let new = schema.map(ChangeEvent::Schema).into_iter().chain(event);
+        new.for_each(|event| inner.push(event));
+        inner.trim(self.shared.config.memory_bytes);
+        Ok(Appended {
+            next_index: inner.next_index(),
+            tail,
+        })
     }
 
     /// Makes everything appended before durable and gives the last durable commit. Many callers
@@ -169,18 +318,38 @@ impl Journal {
     /// # Errors
     /// As [`append`](Self::append).
     pub async fn flush(&self) -> Result<Checkpoint> {
-        Err(Error::internal("journal is not built yet"))
+        let mut wanted = None;
+        self.shared
+            .until(|inner| {
+                let wanted = *wanted.get_or_insert(inner.next_index());
+                if inner.synced >= wanted {
+                    return Some(Ok(()));
+                }
+                if let Some(problem) = &inner.problem {
+                    return Some(Err(problem.error()));
+                }
+                if inner.closed {
+                    return Some(Err(closed()));
+                }
+                if inner.flush_wanted < wanted {
+                    inner.flush_wanted = wanted;
+                    self.shared.work.notify_one();
+                }
+                None
+            })
+            .await?;
+        self.shared.durable.borrow().clone().ok_or_else(not_started)
     }
 
     /// The last commit that is durable; `None` before the first [`reset`](Self::reset) of a new
     /// journal.
     pub fn durable(&self) -> watch::Receiver<Option<Checkpoint>> {
-        watch::channel(None).1
+        self.shared.durable.subscribe()
     }
 
     /// The last commit that is appended.
     pub fn tail(&self) -> watch::Receiver<Option<Checkpoint>> {
-        watch::channel(None).1
+        self.shared.tail.subscribe()
     }
 
     /// A cursor over every event after `after_seq`: the `seq` of a commit, or of the start. Rows up
@@ -188,54 +357,81 @@ impl Journal {
     /// truncate of a table the cursor yields the table's schema as of there. Commits with
     /// `after_seq` itself (idle advances) may come again. `after_seq` may lie beyond the tail.
     ///
-    /// While it lives, a cursor keeps from retention what it has not yielded yet, and no more:
-    /// what a sink has yielded and not yet committed is for a [`pin`](Self::pin) to keep.
+    /// While it lives, a cursor keeps from retention what it has not read yet, and no more:
+    /// what a sink has been given and not yet committed is for a [`pin`](Self::pin) to keep.
     ///
     /// # Errors
     /// `LogLost` when retention has removed what follows `after_seq`.
     pub fn cursor(&self, after_seq: u64) -> Result<Cursor> {
-        let _ = after_seq;
-        Err(Error::internal("journal is not built yet"))
+        Cursor::open(&self.shared, after_seq)
     }
 
     /// Keeps everything after `seq` until the pin is dropped or moved forward. A pin cannot bring
     /// back what is gone already. While there is neither pin nor cursor, everything is kept.
     pub fn pin(&self, name: impl Into<String>, seq: u64) -> Pin {
-        let _ = (name.into(), seq);
+        let mut inner = self.shared.lock();
+        let handle = inner.handle();
+        inner.pins.insert(handle, (name.into(), seq));
+        drop(inner);
         Pin {
             shared: Arc::clone(&self.shared),
+            handle,
         }
     }
 
     /// Empties the journal: the next append follows `start`, and no schema is in force. Durable
-    /// when it returns. Cursors opened before end with an error; pins stay.
+    /// when it returns. Cursors opened before end with an error; pins stay. Nothing may be
+    /// appended meanwhile.
     ///
     /// # Errors
     /// When the disk cannot be written; the journal is as before then, or empty.
     pub async fn reset(&self, start: &Checkpoint) -> Result<()> {
-        let _ = start;
-        Err(Error::internal("journal is not built yet"))
+        let (done, outcome) = oneshot::channel();
+        {
+            let mut inner = self.shared.lock();
+            if inner.closing || inner.closed {
+                return Err(closed());
+            }
+            inner.reset = Some(Reset {
+                start: start.clone(),
+                done,
+            });
+            self.shared.work.notify_one();
+        }
+        outcome.await.map_err(|_| closed())?
     }
 
     /// The tables' shapes as of the last appended commit, in table id order: for starting the
     /// stream again within the process.
     pub fn schemas(&self) -> Vec<Arc<TableSchema>> {
-        Vec::new()
+        self.shared.lock().intake.committed_schemas()
     }
 
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
-        0
+        self.shared.lock().bytes()
     }
 
     /// The smallest `seq` that a cursor can be opened after.
     pub fn oldest_seq(&self) -> u64 {
-        0
+        retention::oldest_seq(&self.shared.lock().segments)
     }
 
     /// Figures for status and metrics.
     pub fn stats(&self) -> JournalStats {
-        JournalStats::default()
+        let inner = self.shared.lock();
+        JournalStats {
+            bytes: inner.bytes(),
+            segments: inner.segments.len(),
+            memory_bytes: inner.ring_bytes,
+            pending_bytes: inner.pending_bytes,
+            oldest_seq: retention::oldest_seq(&inner.segments),
+            events: inner.events,
+            rows: inner.rows,
+            oldest_pin: inner.oldest_pin(),
+            full: inner.full,
+            problem: inner.problem.as_ref().map(ToString::to_string),
+        }
     }
 
     /// Writes out what is pending, makes it durable, and ends the writer. Cursors end after their
@@ -244,49 +440,77 @@ impl Journal {
     /// # Errors
     /// When the disk cannot be written: what is not durable comes again from the source.
     pub async fn close(&self) -> Result<()> {
-        Err(Error::internal("journal is not built yet"))
+        self.thread.stop();
+        self.shared
+            .until(|inner| {
+                let done = inner.closed;
+                let problem = inner.problem.as_ref().map(|problem| Err(problem.error()));
+                done.then(|| problem.unwrap_or(Ok(())))
+            })
+            .await
+    }
+}
+
+/// What an append has come to.
+struct Appended {
+    next_index: u64,
+    tail: Option<Checkpoint>,
+}
+
+/// The writer thread, for as long as there is a [`Journal`].
+struct WriterThread {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl WriterThread {
+    fn stop(&self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_one();
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.stop();
+        let thread = self
+            .thread
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // A writer that has panicked has told everyone by then.
+            let _ = thread.join();
+        }
     }
 }
 
 /// Keeps events from retention; dropped, it lets them go.
 pub struct Pin {
-    shared: Arc<()>,
+    shared: Arc<Shared>,
+    handle: u64,
 }
 
 impl Pin {
     /// Moves forward to `seq`; a smaller one changes nothing.
     pub fn advance(&self, seq: u64) {
-        let _ = (&self.shared, seq);
+        let mut inner = self.shared.lock();
+        if let Some((_, pinned)) = inner.pins.get_mut(&self.handle)
+            && seq > *pinned
+        {
+            *pinned = seq;
+            self.shared.release(&mut inner);
+        }
     }
 }
 
-/// Yields the events after its start, once each and in order.
-pub struct Cursor {
-    position: u64,
-}
-
-impl Cursor {
-    /// The next event; waits for one to be appended. Cancel-safe.
-    ///
-    /// # Errors
-    /// `LogLost` when the disk holds something else than was written; `Transient` when it cannot
-    /// be read or the journal was closed or reset.
-    pub async fn next(&mut self) -> Result<Arc<ChangeEvent>> {
-        Err(Error::internal("journal is not built yet"))
-    }
-
-    /// The next event, or `None` when all that is appended has been yielded. May read the disk,
-    /// never waits for the source. Cancel-safe.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next).
-    pub async fn try_next(&mut self) -> Result<Option<Arc<ChangeEvent>>> {
-        Err(Error::internal("journal is not built yet"))
-    }
-
-    /// How many events the journal has had up to the next one that this cursor yields: cursors of
-    /// one journal can be compared by it. Not lasting over a restart.
-    pub fn position(&self) -> u64 {
-        self.position
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.pins.remove(&self.handle);
+        self.shared.release(&mut inner);
     }
 }
+
+#[cfg(test)]
+mod tests;
