@@ -43,6 +43,8 @@ mod session;
 mod shape;
 mod sink;
 mod swap;
+#[cfg(test)]
+mod tests;
 mod values;
 mod worker;
 

@@ -7,7 +7,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
 use async_trait::async_trait;
 use cdc_api::{BatchReader, Error, Reader, Result};
 use duckdb::InterruptHandle;
@@ -101,11 +102,11 @@ fn read(
         let step = statement
             .step()
             .map_err(wrong)
-            .map(|step| step.map(|rows| RecordBatch::from(&rows)));
+            .map(|step| step.map(|rows| offset_zones(&RecordBatch::from(&rows))));
         let end = !matches!(step, Ok(Some(_)));
         let batch = match step {
             Ok(Some(batch)) => Ok(batch),
-            Ok(None) if rows == 0 => Ok(RecordBatch::new_empty(statement.schema())),
+            Ok(None) if rows == 0 => Ok(offset_zones(&RecordBatch::new_empty(statement.schema()))),
             Ok(None) => return,
             Err(error) => Err(error),
         };
@@ -114,6 +115,45 @@ fn read(
             return;
         }
     }
+}
+
+/// The same rows, times in `+00:00` instead of the name of a zone, which Arrow can show only with
+/// a database of zones.
+fn offset_zones(rows: &RecordBatch) -> RecordBatch {
+    let zoned = |data_type: &DataType| {
+        matches!(
+            data_type,
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_))
+        )
+    };
+    let schema = rows.schema();
+    if !schema.fields().iter().any(|field| zoned(field.data_type())) {
+        return rows.clone();
+    }
+    let columns: Vec<ArrayRef> = rows
+        .columns()
+        .iter()
+        .map(
+            |values| match values.as_primitive_opt::<TimestampMicrosecondType>() {
+                Some(times) if zoned(values.data_type()) => {
+                    Arc::new(times.clone().with_timezone("+00:00"))
+                }
+                _ => Arc::clone(values),
+            },
+        )
+        .collect();
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .zip(&columns)
+        .map(|(field, values)| {
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(values.data_type().clone())
+        })
+        .collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap_or_else(|_| rows.clone())
 }
 
 /// The target's own words, without the lines that repeat the statement.

@@ -92,6 +92,7 @@ impl Sink for Warehouse {
 
     async fn open(&mut self) -> Result<()> {
         // What is still open of before: the file itself stays open while copies of it live.
+        self.slot.set(None);
         let before = self.open.take().map(|open| open.shared);
         let config = self.config.clone();
         let mut made = None;
