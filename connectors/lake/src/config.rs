@@ -100,7 +100,7 @@ fn default_target_file_bytes() -> u64 {
 }
 
 fn default_row_group_bytes() -> u64 {
-    32 << 20
+    16 << 20
 }
 
 fn default_row_group_rows() -> u64 {
@@ -108,7 +108,7 @@ fn default_row_group_rows() -> u64 {
 }
 
 fn default_buffer_bytes() -> u64 {
-    64 << 20
+    32 << 20
 }
 
 fn default_keep_snapshots() -> u32 {

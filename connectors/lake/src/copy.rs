@@ -4,6 +4,8 @@
 //! and `catch-up.json`. Invariant: a note is written, whole, after the files that it names are
 //! durable; files that no note names are not part of the copy.
 
+mod bases;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use cdc_api::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use bases::Bases;
 
 use crate::config::SchemaPolicy;
 use crate::encode::{Encoder, Finished};
@@ -174,6 +178,7 @@ impl LakeCopy {
                 encoder: Encoder::new(site),
                 shapes,
                 files: note.map_or_else(Vec::new, |note| note.files),
+                bases: None,
                 failed: false,
             }),
         })
@@ -231,6 +236,8 @@ struct CatchUp {
     encoder: Encoder,
     shapes: Vec<Arc<TableSchema>>,
     files: Vec<DataFile>,
+    /// Looks for rows that unchanged columns rely on; made by the first batch.
+    bases: Option<Bases>,
     failed: bool,
 }
 
@@ -245,9 +252,49 @@ impl CatchUp {
 
     fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
         let shape = self.shape_for(&batch.table)?;
-        let written = self.encoder.write(&shape, batch);
+        let written = self.take(&shape, batch);
         self.failed |= written.is_err();
         written
+    }
+
+    fn take(&mut self, shape: &Arc<TableSchema>, batch: &ChangeBatch) -> Result<()> {
+        let Some(seq) = batch.seq_range() else {
+            return Ok(());
+        };
+        let schema = rows::file_schema(shape);
+        let rows = rows::encode(shape, &schema, batch)?;
+        if self.bases.is_none() {
+            let notes = Notes::load(self.site.storage.as_ref(), self.copy)?;
+            let points = notes.iter().flat_map(|notes| notes.chunks.values());
+            self.bases = Some(Bases::between(points.map(|note| note.seq)));
+        }
+        if let Some(bases) = &mut self.bases {
+            bases.take(shape, batch, &rows)?;
+        }
+        self.encoder.append(shape, schema, &rows, seq)
+    }
+
+    /// Looks in the copy's files for the rows that unchanged columns rely on.
+    fn find_bases(&mut self) -> Result<()> {
+        let Some(bases) = self.bases.as_mut().filter(|bases| bases.wants_any()) else {
+            return Ok(());
+        };
+        let notes = Notes::load(self.site.storage.as_ref(), self.copy)?;
+        for file in notes.iter().flat_map(Notes::files) {
+            let shape = self.shapes.iter().find(|shape| shape.version == file.shape);
+            if let Some(shape) = shape.filter(|_| bases.wants_any()) {
+                bases.look(self.site.storage.as_ref(), shape, &layout::staged(&file.name))?;
+            }
+        }
+        match self.shapes.last() {
+            Some(shape) if bases.wants_any() => Err(Error::log_lost(format!(
+                "rows of {} moved between chunks of different snapshots",
+                shape.name
+            ))
+            .hint(format!("cdc snapshot {}", shape.name))
+            .for_table(shape.id)),
+            _ => Ok(()),
+        }
     }
 
     fn truncate(&mut self, seq: u64, commit_time: i64) -> Result<()> {
@@ -265,6 +312,7 @@ impl CatchUp {
             usable(self.failed, shape)?;
         }
         self.failed = true;
+        self.find_bases()?;
         let finished = self.encoder.finish()?;
         let mut files = self.files.clone();
         files.extend(finished.iter().map(|it| it.file.clone()));

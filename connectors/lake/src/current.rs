@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use cdc_api::schema::quote_identifier;
@@ -23,22 +24,17 @@ pub(crate) fn query(site: &Site, table: &Table) -> Option<String> {
     let root = layout::local_path(&site.config.url).ok()?;
     let root = std::path::absolute(root).ok()?;
     let used: BTreeSet<u32> = table.files.iter().map(|file| file.shape).collect();
-    let shape = table.shape()?;
-    let shapes: Vec<&TableSchema> = table
-        .shapes
-        .iter()
-        .filter(|shape| used.contains(&shape.version))
-        .map(AsRef::as_ref)
-        .collect();
-    if shapes.is_empty() {
+    if used.is_empty() {
         return None;
     }
     let files = format!("{}/{}/*.parquet", root.display(), table.folder);
-    Some(statement(shape, &shapes, &files))
+    statement(&table.shapes, &used, &files)
 }
 
-/// The statement for a shape, the shapes that its files have, and a glob for these.
-fn statement(shape: &TableSchema, used: &[&TableSchema], files: &str) -> String {
+/// The statement for a table of these shapes, oldest first, whose files have the versions `used`
+/// and match the glob `files`.
+fn statement(shapes: &[Arc<TableSchema>], used: &BTreeSet<u32>, files: &str) -> Option<String> {
+    let shape = shapes.last()?;
     let keyed = !shape.key.is_empty();
     let mut sql = format!(
         "-- {} as it is now, from its change log.\n\
@@ -50,7 +46,7 @@ fn statement(shape: &TableSchema, used: &[&TableSchema], files: &str) -> String 
     );
     for (index, column) in shape.columns.iter().enumerate() {
         let wrapped = keyed && !shape.key.contains(&index);
-        let value = value(column, used, wrapped);
+        let value = value(column, shapes, used, wrapped);
         // Writing to a String cannot fail.
         let _ = writeln!(sql, "    {value} AS {},", quote_identifier(&column.name));
     }
@@ -65,7 +61,7 @@ fn statement(shape: &TableSchema, used: &[&TableSchema], files: &str) -> String 
     } else {
         keyless_tail(&mut sql, shape);
     }
-    sql
+    Some(sql)
 }
 
 fn keyed_tail(sql: &mut String, shape: &TableSchema) {
@@ -136,17 +132,32 @@ fn list<'a>(columns: impl Iterator<Item = &'a Column>, form: impl Fn(&str) -> St
 
 /// A column's value in a row of the log, whatever the shape of the row's file. Wrapped, it is null
 /// where the row says nothing about it, else a struct around the value, which may be NULL.
-fn value(column: &Column, used: &[&TableSchema], wrapped: bool) -> String {
+fn value(
+    column: &Column,
+    shapes: &[Arc<TableSchema>],
+    used: &BTreeSet<u32>,
+    wrapped: bool,
+) -> String {
     let target = sql_type(column);
     let mut cases: Vec<(String, Vec<u32>)> = Vec::new();
-    for shape in used {
+    let mut first = column;
+    let mut added = false;
+    for shape in shapes.iter().rev() {
+        // Back from today: before it was added there may have been another of its name.
         let was = shape.columns.iter().find(|was| match (was.id, column.id) {
             (Some(a), Some(b)) => a == b,
             _ => was.name == column.name,
         });
+        added |= was.is_none();
+        if let (Some(was), false) = (was, added) {
+            first = was;
+        }
+        if !used.contains(&shape.version) {
+            continue;
+        }
         let value = match was {
-            Some(was) => present(was, &target, wrapped),
-            None => before_it_was_added(column, &target, wrapped),
+            Some(was) if !added => present(was, &target, wrapped),
+            _ => before_it_was_added(first, &target, wrapped),
         };
         match cases.iter_mut().find(|(case, _)| *case == value) {
             Some((_, versions)) => versions.push(shape.version),
@@ -185,6 +196,7 @@ fn present(was: &Column, target: &str, wrapped: bool) -> String {
     )
 }
 
+/// `column` as it was in its first shape, which says what older rows hold.
 fn before_it_was_added(column: &Column, target: &str, wrapped: bool) -> String {
     let value = column.existing.as_ref().and_then(|existing| {
         let extension = column.extension.as_deref();

@@ -237,6 +237,7 @@ fn properties(site: &Site, shape: &TableSchema) -> WriterProperties {
 
 /// A Parquet writer's error. Its words may quote a value, so only a storage's are passed on.
 pub(crate) fn broken(error: ParquetError) -> Error {
+    eprintln!("DEBUG {error:?}");
     match error {
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
             Ok(error) => failed("writing a data file", *error),

@@ -57,11 +57,6 @@ impl<T: Send + 'static> Offload<T> {
         self.interrupted = false;
     }
 
-    /// The value, once its work has ended.
-    pub(crate) async fn into_inner(mut self) -> Result<T> {
-        self.take().await
-    }
-
     async fn take(&mut self) -> Result<T> {
         if let Place::Away(work) = &mut self.place {
             self.place = match work.await {

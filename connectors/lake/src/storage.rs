@@ -47,8 +47,6 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn replace_folder(&self, path: &str, files: &[(String, String)]) -> io::Result<()>;
     /// Takes the lake for this process; `None` while another has it. Freed when dropped.
     fn lock(&self) -> io::Result<Option<Lock>>;
-    /// Bytes free for us.
-    fn free_bytes(&self) -> io::Result<u64>;
 }
 
 /// A file being written.

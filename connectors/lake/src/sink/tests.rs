@@ -1,1 +1,7 @@
-//! Tests.
+//! The lake against what it promises: the conformance suite, every fault at every step, readers of
+//! the folders.
+
+mod conformance;
+mod faults;
+mod reading;
+mod script;

@@ -214,11 +214,6 @@ impl Storage for LocalDisk {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        let found = rustix::fs::statvfs(&self.root)?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
-    }
 }
 
 impl StoredFile for File {
