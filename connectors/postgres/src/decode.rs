@@ -11,3 +11,6 @@ pub(crate) mod decoder;
 pub(crate) mod pgoutput;
 pub(crate) mod spool;
 pub(crate) mod table;
+
+#[cfg(test)]
+pub(crate) mod golden;
