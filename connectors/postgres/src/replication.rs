@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use cdc_api::{Error, Result};
 use tokio::io::ReadHalf;
+use tokio::runtime::Handle;
 
 use crate::connect::Settings;
 use crate::connect::socket::Socket;
@@ -53,18 +54,23 @@ pub(crate) struct LogReader {
 }
 
 impl LogReader {
-    /// Begins to stream; the feedback's task is spawned on the current runtime.
+    /// Begins to stream; the feedback's task is spawned on `runtime`.
     ///
     /// # Errors
     /// What the server refuses, explained.
-    pub(crate) async fn begin(session: Session, command: &str, from: Lsn) -> Result<Self> {
+    pub(crate) async fn begin(
+        session: Session,
+        command: &str,
+        from: Lsn,
+        runtime: &Handle,
+    ) -> Result<Self> {
         let unix = matches!(session.settings().host, crate::connect::Host::Unix(_));
         let parts = session.into_copy_both(command).await?;
         Ok(Self {
             reader: parts.reader,
             inbox: parts.inbox,
             settings: parts.settings,
-            feedback: Feedback::spawn(parts.writer, from),
+            feedback: Feedback::spawn(parts.writer, from, runtime),
             pace: Pace::new(parts.kernel_buffer, unix),
             server_end: from,
         })

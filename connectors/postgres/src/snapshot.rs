@@ -46,8 +46,8 @@ pub(crate) struct TableView {
     version: u32,
     /// The name under which the view can be taken over by other sessions.
     name: String,
-    /// The session whose transaction keeps the view and the locks.
-    keeper: tokio::sync::Mutex<Session>,
+    /// The session whose transaction keeps the view and the locks; `None` only when dropped.
+    keeper: tokio::sync::Mutex<Option<Session>>,
     /// Sessions that have taken the view over and have nothing to do.
     idle: Arc<Mutex<Vec<Session>>>,
 }
@@ -136,14 +136,16 @@ impl TableView {
             reading,
             version: keeper.version(),
             name,
-            keeper: tokio::sync::Mutex::new(keeper),
+            keeper: tokio::sync::Mutex::new(Some(keeper)),
             idle: Arc::default(),
         })
     }
 
     async fn leaves(&self, table: TableId) -> Result<Vec<Leaf>> {
-        let mut keeper = self.keeper.lock().await;
-        catalog::leaves(&mut keeper, oid(table)).await
+        match &mut *self.keeper.lock().await {
+            Some(keeper) => catalog::leaves(keeper, oid(table)).await,
+            None => Err(Error::transient("the snapshot has ended")),
+        }
     }
 
     fn shape(&self, table: TableId) -> Result<&Arc<TableSchema>> {
@@ -180,8 +182,25 @@ impl TableView {
 }
 
 impl Drop for TableView {
+    /// Releases the locks, and says good-bye where there is a runtime to say it on: else the
+    /// server notes lost connections.
     fn drop(&mut self) {
         self.server.marks.forget(self.id);
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        let sessions: Vec<Session> = self
+            .keeper
+            .get_mut()
+            .take()
+            .into_iter()
+            .chain(idle)
+            .collect();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                for session in sessions {
+                    session.close().await;
+                }
+            });
+        }
     }
 }
 

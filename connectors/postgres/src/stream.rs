@@ -18,6 +18,7 @@ use cdc_api::{
     BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Error, Position, Result, StreamProgress,
     TableSchema,
 };
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::position::{Log, Lsn};
@@ -104,6 +105,7 @@ pub(crate) async fn start(
         known: known.to_vec(),
         limits,
         progress: Arc::clone(&progress),
+        engine: Handle::current(),
     };
     let body = async move {
         match Pump::open(order, outlet).await {

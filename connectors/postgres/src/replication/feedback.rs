@@ -10,6 +10,7 @@ use bytes::{BufMut, BytesMut};
 use cdc_api::{Error, Result};
 use postgres_protocol::message::frontend::{self, CopyData};
 use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -58,8 +59,9 @@ impl Acknowledger {
 }
 
 impl Feedback {
-    /// Starts the task over the writing half of a session.
-    pub(super) fn spawn(writer: WriteHalf<Socket>, acknowledged: Lsn) -> Self {
+    /// Starts the task over the writing half of a session, on `runtime`: not the reader's, which
+    /// may decode for seconds without a pause.
+    pub(super) fn spawn(writer: WriteHalf<Socket>, acknowledged: Lsn, runtime: &Handle) -> Self {
         let (word, said) = watch::channel(Word {
             acknowledged,
             hurry: 0,
@@ -68,7 +70,7 @@ impl Feedback {
         });
         Self {
             word,
-            task: Some(tokio::spawn(write(writer, said))),
+            task: Some(runtime.spawn(write(writer, said))),
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableSchema};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -43,6 +44,8 @@ pub(super) struct Order {
     pub(super) known: Vec<Arc<TableSchema>>,
     pub(super) limits: BatchLimits,
     pub(super) progress: Arc<Progress>,
+    /// Where the feedback runs.
+    pub(super) engine: Handle,
 }
 
 /// A stream that has started.
@@ -88,7 +91,7 @@ impl Pump {
             session.version(),
         );
         server.marks.begin(order.lsn);
-        let reader = LogReader::begin(session, &command, order.lsn).await?;
+        let reader = LogReader::begin(session, &command, order.lsn, &order.engine).await?;
         tracing::info!(from = %order.lsn, binary, "reading the log");
         Ok(Self {
             decoder: Decoder::new(
