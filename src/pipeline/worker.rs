@@ -395,6 +395,7 @@ impl Worker {
     fn must_commit_first(&self, event: &ChangeEvent) -> bool {
         !matches!(event, ChangeEvent::Commit(_) | ChangeEvent::Schema(_))
             && self.gathered.commit.is_some()
+            && !self.gathered.open
             && (self.is_full() || self.due().is_some_and(|due| due <= Instant::now()))
     }
 
