@@ -355,3 +355,6 @@ impl Rows {
         Ok((bytes.into(), Some(self)))
     }
 }
+
+#[cfg(test)]
+mod tests;

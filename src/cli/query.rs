@@ -7,13 +7,13 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Date32Type, FieldRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use arrow::json::writer::{LineDelimited, WriterBuilder};
+use arrow::json::writer::{LineDelimited, NullableEncoder, WriterBuilder};
+use arrow::json::{Encoder, EncoderFactory, EncoderOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use cdc_api::{Error, Result};
+use cdc_api::Error;
 use clap::ValueEnum;
 
 use super::Context;
@@ -49,7 +49,7 @@ enum Format {
 /// bounded.
 const TABLE_ROWS: usize = 10_000;
 
-pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode, Error> {
     let request = QueryRequest {
         sink: args.sink.clone(),
         sql: args.sql.clone(),
@@ -91,10 +91,6 @@ fn unprintable(error: ArrowError) -> Error {
         .hint("cast the column to VARCHAR in the statement")
 }
 
-fn options() -> FormatOptions<'static> {
-    FormatOptions::default().with_display_error(true)
-}
-
 fn columns(batch: &RecordBatch) -> Columns {
     let schema = batch.schema();
     let names: Vec<_> = schema
@@ -109,38 +105,19 @@ fn columns(batch: &RecordBatch) -> Columns {
     Columns::new(&names, output::colour_on_stdout()).right(&numbers)
 }
 
-fn add_rows(columns: &mut Columns, batch: &RecordBatch) -> std::result::Result<(), ArrowError> {
-    let options = options().with_null("NULL");
-    let formatters = formatters(batch, &options)?;
+fn add_rows(columns: &mut Columns, batch: &RecordBatch) -> Result<(), ArrowError> {
+    let texts = texts(batch)?;
     for row in 0..batch.num_rows() {
-        let cells = formatters
-            .iter()
-            .zip(batch.columns())
-            .map(|(formatter, column)| {
-                let tone = if column.is_null(row) {
-                    Tone::Notice
-                } else {
-                    Tone::Plain
-                };
-                (formatter.value(row).to_string(), tone)
-            });
+        let cells = texts.iter().map(|texts| match texts.value(row) {
+            Some(text) => (text, Tone::Plain),
+            None => ("NULL".to_owned(), Tone::Notice),
+        });
         columns.row(cells.collect());
     }
     Ok(())
 }
 
-fn formatters<'a>(
-    batch: &'a RecordBatch,
-    options: &FormatOptions<'a>,
-) -> std::result::Result<Vec<ArrayFormatter<'a>>, ArrowError> {
-    batch
-        .columns()
-        .iter()
-        .map(|column| ArrayFormatter::try_new(column.as_ref(), options))
-        .collect()
-}
-
-fn csv(batch: &RecordBatch, heading: bool) -> std::result::Result<String, ArrowError> {
+fn csv(batch: &RecordBatch, heading: bool) -> Result<String, ArrowError> {
     let mut text = String::new();
     let mut line = |fields: &mut dyn Iterator<Item = Option<String>>| {
         for (index, field) in fields.enumerate() {
@@ -158,87 +135,140 @@ fn csv(batch: &RecordBatch, heading: bool) -> std::result::Result<String, ArrowE
         text.push('\n');
     };
     if heading {
+        let schema = batch.schema();
         line(
-            &mut batch
-                .schema()
+            &mut schema
                 .fields()
                 .iter()
                 .map(|field| Some(field.name().clone())),
         );
     }
-    let options = options();
-    let formatters = formatters(batch, &options)?;
+    let texts = texts(batch)?;
     for row in 0..batch.num_rows() {
-        line(
-            &mut formatters
-                .iter()
-                .zip(batch.columns())
-                .map(|(formatter, column)| {
-                    (!column.is_null(row)).then(|| formatter.value(row).to_string())
-                }),
-        );
+        line(&mut texts.iter().map(|texts| texts.value(row)));
     }
     Ok(text)
 }
 
-fn json(batch: &RecordBatch) -> std::result::Result<Vec<u8>, ArrowError> {
-    let batch = with_texts(batch)?;
+fn json(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let mut writer = WriterBuilder::new()
         .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(ExactJson))
         .build::<_, LineDelimited>(Vec::new());
-    writer.write(&batch)?;
+    writer.write(batch)?;
     writer.finish()?;
     Ok(writer.into_inner())
 }
 
-/// JSON has no NaN, no infinities and no exact decimals: such columns become texts.
-fn with_texts(batch: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let column = match column.data_type() {
-            DataType::Decimal32(..)
-            | DataType::Decimal64(..)
-            | DataType::Decimal128(..)
-            | DataType::Decimal256(..) => cast(column, &DataType::Utf8)?,
-            DataType::Float32
-                if has_no_number(column.as_primitive::<Float32Type>(), |value| {
-                    value.is_finite()
-                }) =>
-            {
-                texts(column)?
-            }
-            DataType::Float64
-                if has_no_number(column.as_primitive::<Float64Type>(), |value| {
-                    value.is_finite()
-                }) =>
-            {
-                texts(column)?
-            }
-            DataType::Interval(_) | DataType::Duration(_) => texts(column)?,
-            _ => Arc::clone(column),
-        };
-        fields.push(Field::new(field.name(), column.data_type().clone(), true));
-        columns.push(column);
+/// The values of a column as texts.
+struct Texts<'a> {
+    array: &'a dyn Array,
+    formatter: ArrayFormatter<'a>,
+}
+
+fn texts(batch: &RecordBatch) -> Result<Vec<Texts<'_>>, ArrowError> {
+    batch
+        .columns()
+        .iter()
+        .map(|column| Texts::new(column.as_ref()))
+        .collect()
+}
+
+impl<'a> Texts<'a> {
+    fn new(array: &'a dyn Array) -> Result<Self, ArrowError> {
+        let options = FormatOptions::new()
+            .with_display_error(true)
+            .with_null("NULL");
+        Ok(Self {
+            array,
+            formatter: ArrayFormatter::try_new(array, &options)?,
+        })
     }
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+
+    /// The value of a row; `None` for NULL.
+    fn value(&self, row: usize) -> Option<String> {
+        if self.array.is_null(row) {
+            return None;
+        }
+        Some(match self.infinity(row) {
+            Some(true) => "infinity".to_owned(),
+            Some(false) => "-infinity".to_owned(),
+            None => self.formatter.value(row).to_string(),
+        })
+    }
+
+    /// Whether a date or timestamp is the sentinel of +infinity, or that of -infinity: Arrow has
+    /// no such value, PostgreSQL and DuckDB have.
+    fn infinity(&self, row: usize) -> Option<bool> {
+        let (value, most) = match self.array.data_type() {
+            DataType::Date32 => (
+                i64::from(self.array.as_primitive::<Date32Type>().value(row)),
+                i64::from(i32::MAX),
+            ),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => (
+                self.array
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .value(row),
+                i64::MAX,
+            ),
+            _ => return None,
+        };
+        if value == most {
+            Some(true)
+        } else if value <= -most {
+            Some(false)
+        } else {
+            None
+        }
+    }
 }
 
-fn has_no_number<T: arrow::datatypes::ArrowPrimitiveType>(
-    array: &arrow::array::PrimitiveArray<T>,
-    is_number: impl Fn(T::Native) -> bool,
-) -> bool {
-    array.iter().flatten().any(|value| !is_number(value))
+/// JSON of what JSON has no exact value for: texts.
+#[derive(Debug)]
+struct ExactJson;
+
+impl EncoderFactory for ExactJson {
+    fn make_default_encoder<'a>(
+        &self,
+        _: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let data_type = array.data_type();
+        let always = data_type.is_decimal() || data_type.is_temporal();
+        if !always && !data_type.is_floating() {
+            return Ok(None);
+        }
+        let encoder = Quoted {
+            texts: Texts::new(array)?,
+            always,
+        };
+        Ok(Some(NullableEncoder::new(
+            Box::new(encoder),
+            array.nulls().cloned(),
+        )))
+    }
 }
 
-fn texts(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
-    let options = options();
-    let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
-    let texts: StringArray = (0..column.len())
-        .map(|row| (!column.is_null(row)).then(|| formatter.value(row).to_string()))
-        .collect();
-    Ok(Arc::new(texts))
+/// Numbers and times, which never need escaping.
+struct Quoted<'a> {
+    texts: Texts<'a>,
+    /// Else only what is no number, such as NaN.
+    always: bool,
+}
+
+impl Encoder for Quoted<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let text = self.texts.value(row).unwrap_or_default();
+        let is_number = text.ends_with(|char: char| char.is_ascii_digit());
+        if is_number && !self.always {
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'"');
+        }
+    }
 }
 
 #[cfg(test)]

@@ -245,7 +245,7 @@ pub fn unknown_kind(section: &Section, kind: &str, known: &[&str]) -> Error {
     }
 }
 
-/// What no single key can tell.
+/// What no type can tell.
 fn validate(config: &Config) -> Result<()> {
     let refused = |what: String, hint: &str| {
         Err(Error::config(what)
@@ -279,6 +279,12 @@ fn validate(config: &Config) -> Result<()> {
         let key = |name: &str| format!("sinks.{}.{name}", sink.name);
         at_least(sink.delivery.max_rows, 1, &key("max_rows"))?;
         at_least(sink.delivery.max_bytes.0, 1 << 16, &key("max_bytes"))?;
+    }
+    if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
+        return refused(
+            "`log.level` is neither a level nor a list of directives".to_owned(),
+            "log: {level: info}, or {level: \"info,cdc::pipeline=debug\"}",
+        );
     }
     if config.discover_interval.is_zero() {
         return refused(

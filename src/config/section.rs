@@ -8,6 +8,7 @@
 //! Types are plain serde structs with `deny_unknown_fields`. `flatten` and untagged enums read
 //! through a buffer of serde's own and lose lines: do without.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use serde::de::{
 };
 
 use super::tree::{Key, Node, Scalar, Value};
+use super::units::ByteSize;
 
 /// A part of the file that only a connector can read.
 #[derive(Clone)]
@@ -81,7 +83,8 @@ impl fmt::Debug for Section {
 
 /// Reads a node as `T`; `beside` are keys that are known although `T` does not have them.
 pub(super) fn read<T: DeserializeOwned>(node: &Node, beside: &[&'static str]) -> Result<T, Fault> {
-    T::deserialize(Reader { node }).map_err(|fault| fault.suggest(beside).at(node.line))
+    T::deserialize(Reader { node, bytes: false })
+        .map_err(|fault| fault.suggest(beside).at(node.line))
 }
 
 /// What is wrong with the file, and where.
@@ -254,6 +257,9 @@ fn kind(found: &Unexpected<'_>) -> &'static str {
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     node: &'a Node,
+    /// Whether the key counts bytes: then numbers may have a unit, also where a connector's type
+    /// is a plain integer.
+    bytes: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -269,12 +275,24 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Reader<'_> {
+    /// A number's text: a size in bytes where the key counts them.
+    fn digits<'t>(self, scalar: &'t Scalar) -> Cow<'t, str> {
+        if self.bytes
+            && let Ok(size) = scalar.text.parse::<ByteSize>()
+        {
+            return Cow::Owned(size.0.to_string());
+        }
+        Cow::Borrowed(&scalar.text)
+    }
+}
+
 /// Numbers and booleans: whatever the text parses as; quoted texts are texts.
 macro_rules! scalars {
     ($($method:ident $visit:ident $type:ty),* $(,)?) => {$(
         fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
             let scalar = self.scalar(&visitor)?;
-            match scalar.text.replace('_', "").parse::<$type>() {
+            match self.digits(scalar).parse::<$type>() {
                 Ok(value) if scalar.plain || scalar.referenced => visitor.$visit(value),
                 _ => Err(de::Error::invalid_type(Unexpected::Str(""), &visitor)),
             }
@@ -448,7 +466,7 @@ impl<'a> SeqAccess<'a> for Items<'a> {
         };
         let index = self.index;
         self.index += 1;
-        seed.deserialize(Reader { node })
+        seed.deserialize(Reader { node, bytes: false })
             .map(Some)
             .map_err(|fault| fault.at(node.line).within(&format!("[{index}]")))
     }
@@ -479,7 +497,8 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         let Some((key, node)) = self.value.take() else {
             return Err(Fault::new("a value without a key"));
         };
-        seed.deserialize(Reader { node })
+        let bytes = key.name.ends_with("_bytes");
+        seed.deserialize(Reader { node, bytes })
             .map_err(|fault| fault.at(key.line).within(&key.name))
     }
 }
@@ -510,12 +529,19 @@ impl<'a> VariantAccess<'a> for Variant<'a> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'a>>(self, seed: T) -> Result<T::Value, Fault> {
-        seed.deserialize(Reader { node: self.node })
-            .map_err(|fault| fault.at(self.key.line).within(&self.key.name))
+        seed.deserialize(Reader {
+            node: self.node,
+            bytes: false,
+        })
+        .map_err(|fault| fault.at(self.key.line).within(&self.key.name))
     }
 
     fn tuple_variant<V: Visitor<'a>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
-        Reader { node: self.node }.deserialize_seq(visitor)
+        Reader {
+            node: self.node,
+            bytes: false,
+        }
+        .deserialize_seq(visitor)
     }
 
     fn struct_variant<V: Visitor<'a>>(
@@ -523,6 +549,10 @@ impl<'a> VariantAccess<'a> for Variant<'a> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        Reader { node: self.node }.deserialize_map(visitor)
+        Reader {
+            node: self.node,
+            bytes: false,
+        }
+        .deserialize_map(visitor)
     }
 }

@@ -1,8 +1,8 @@
 //! Every format on values that are easily written wrong.
 
 use arrow::array::{
-    BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray,
-    TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray,
+    StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::Int32Type;
 
@@ -12,7 +12,8 @@ fn batch() -> RecordBatch {
     let decimal = Decimal128Array::from(vec![Some(1_234_500), None, Some(-1)])
         .with_precision_and_scale(38, 4)
         .expect("a decimal");
-    let time = TimestampMicrosecondArray::from(vec![Some(0), None, Some(1_700_000_000_123_456)]);
+    let time =
+        TimestampMicrosecondArray::from(vec![Some(i64::MAX), None, Some(1_700_000_000_123_456)]);
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![
         Some(vec![Some(1), None]),
         None,
@@ -75,6 +76,8 @@ fn json_is_exact_and_shows_nulls() {
     assert_eq!(rows[0]["big"], u64::MAX);
     assert_eq!(rows[0]["price"], "123.4500");
     assert_eq!(rows[0]["ratio"], "NaN");
+    assert_eq!(rows[2]["ratio"], 1.5);
+    assert_eq!(rows[0]["at"], "infinity");
     assert!(rows[1].as_object().expect("an object").len() == 9 && rows[1]["text"].is_null());
 }
 
