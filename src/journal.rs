@@ -36,7 +36,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cdc_api::{ChangeEvent, Checkpoint, Error, Result, TableSchema};
 use tokio::sync::{oneshot, watch};
@@ -46,8 +46,12 @@ pub use cursor::Cursor;
 use appender::Appender;
 use disk::{Disk, LocalDisk};
 use intake::Intake;
+use retention::Retained;
 use shared::{Inner, Reset, Shared, closed, not_started};
 use writer::Writer;
+
+/// How long a dropped pin goes on holding.
+const PIN_GRACE: Duration = Duration::from_secs(60);
 
 /// Where the journal lives and how large it may grow.
 #[derive(Debug, Clone)]
@@ -173,22 +177,24 @@ impl Journal {
         config: JournalConfig,
         identity: &JournalIdentity,
     ) -> Result<(Self, Recovered)> {
-        Self::open_on(Arc::new(LocalDisk), config, identity).await
+        Self::open_on(Arc::new(LocalDisk), PIN_GRACE, config, identity).await
     }
 
     async fn open_on(
         disk: Arc<dyn Disk>,
+        pin_grace: Duration,
         config: JournalConfig,
         identity: &JournalIdentity,
     ) -> Result<(Self, Recovered)> {
         let identity = identity.clone();
-        tokio::task::spawn_blocking(move || Self::open_blocking(disk, config, &identity))
+        tokio::task::spawn_blocking(move || Self::open_blocking(disk, pin_grace, config, &identity))
             .await
             .map_err(|error| Error::internal("opening the journal broke off").caused_by(error))?
     }
 
     fn open_blocking(
         disk: Arc<dyn Disk>,
+        pin_grace: Duration,
         config: JournalConfig,
         identity: &JournalIdentity,
     ) -> Result<(Self, Recovered)> {
@@ -200,19 +206,19 @@ impl Journal {
             cut_bytes: 0,
         };
         let mut appender = None;
-        let mut inner = Inner::new(Vec::new(), 0, 0);
+        let mut inner = Inner::new(Retained::default(), 0, 0);
         if let Some(recovery) = recovery::recover(&config.dir)? {
-            let (header, last) = (&recovery.last.header, &recovery.last);
-            inner = Inner::new(Vec::new(), header.generation, last.next_index);
-            inner.started = true;
-            inner.intake = Intake::new(last.tail().seq, last.schemas.clone());
+            let last = &recovery.last;
+            let retained =
+                Retained::new(recovery.segments.clone(), last.tail().seq, last.tail_index);
             recovered.tail = Some(last.tail().clone());
             recovered.schemas = last.schemas.values().cloned().collect();
+            recovered.oldest_seq = retained.oldest_seq();
             recovered.cut_bytes = recovery.cut_bytes;
-            let (resumed, segments) =
-                Appender::resume(&config.dir, Arc::clone(&disk), config.compression, recovery)?;
-            recovered.oldest_seq = retention::oldest_seq(&segments);
-            inner.segments = segments;
+            inner = Inner::new(retained, last.header.generation, last.next_index);
+            inner.intake = Intake::new(last.tail().seq, last.schemas.clone());
+            let disk = Arc::clone(&disk);
+            let resumed = Appender::resume(&config.dir, disk, config.compression, recovery)?;
             appender = Some(resumed);
         }
         if recovered.cut_bytes > 0 {
@@ -221,7 +227,12 @@ impl Journal {
                 "journal ended without a commit, the rest comes again from the source"
             );
         }
-        let shared = Arc::new(Shared::new(config, recovered.tail.clone(), inner));
+        let shared = Arc::new(Shared::new(
+            config,
+            pin_grace,
+            recovered.tail.clone(),
+            inner,
+        ));
         let writer = Writer::new(Arc::clone(&shared), disk, appender);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
@@ -366,8 +377,10 @@ impl Journal {
         Cursor::open(&self.shared, after_seq)
     }
 
-    /// Keeps everything after `seq` until the pin is dropped or moved forward. A pin cannot bring
-    /// back what is gone already. While there is neither pin nor cursor, everything is kept.
+    /// Keeps everything after `seq` until the pin is moved forward, or for a minute after it was
+    /// dropped: so sinks that end one after another, as they do at a stop, lose nothing to each
+    /// other. A pin cannot bring back what is gone already. While there is neither pin nor cursor,
+    /// everything is kept.
     pub fn pin(&self, name: impl Into<String>, seq: u64) -> Pin {
         let mut inner = self.shared.lock();
         let handle = inner.handle();
@@ -409,23 +422,23 @@ impl Journal {
 
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
-        self.shared.lock().bytes()
+        self.shared.lock().retained.bytes()
     }
 
     /// The smallest `seq` that a cursor can be opened after.
     pub fn oldest_seq(&self) -> u64 {
-        retention::oldest_seq(&self.shared.lock().segments)
+        self.shared.lock().retained.oldest_seq()
     }
 
     /// Figures for status and metrics.
     pub fn stats(&self) -> JournalStats {
         let inner = self.shared.lock();
         JournalStats {
-            bytes: inner.bytes(),
-            segments: inner.segments.len(),
+            bytes: inner.retained.bytes(),
+            segments: inner.retained.segments().len(),
             memory_bytes: inner.ring_bytes,
             pending_bytes: inner.pending_bytes,
-            oldest_seq: retention::oldest_seq(&inner.segments),
+            oldest_seq: inner.retained.oldest_seq(),
             events: inner.events,
             rows: inner.rows,
             oldest_pin: inner.oldest_pin(),
@@ -485,7 +498,7 @@ impl Drop for WriterThread {
     }
 }
 
-/// Keeps events from retention; dropped, it lets them go.
+/// Keeps events from retention; dropped, it lets them go a minute later.
 pub struct Pin {
     shared: Arc<Shared>,
     handle: u64,
@@ -506,9 +519,14 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
+        let until = Instant::now() + self.shared.pin_grace;
         let mut inner = self.shared.lock();
-        inner.pins.remove(&self.handle);
-        self.shared.release(&mut inner);
+        if let Some((_, seq)) = inner.pins.remove(&self.handle) {
+            inner.dropped.push((until, seq));
+        }
+        drop(inner);
+        self.shared.work.notify_one();
+        self.shared.changed.notify_waiters();
     }
 }
 

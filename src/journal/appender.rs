@@ -36,9 +36,10 @@ pub(super) struct Appender {
     pub(super) next_index: u64,
     /// Up to here the segment is durable.
     durable: u64,
-    /// The last commit written, and the index after it.
-    tail: Checkpoint,
-    tail_index: u64,
+    /// The last commit written.
+    pub(super) tail: Checkpoint,
+    /// Index of the event after the first commit with its `seq`.
+    pub(super) tail_index: u64,
     schemas: Schemas,
     buffer: Vec<u8>,
 }
@@ -50,7 +51,7 @@ impl Appender {
         disk: Arc<dyn Disk>,
         compression: Compression,
         recovery: Recovery,
-    ) -> Result<(Self, Vec<Segment>)> {
+    ) -> Result<Self> {
         let Recovery {
             segments,
             last,
@@ -62,8 +63,7 @@ impl Appender {
             .map(|segment| segment.path.clone())
             .ok_or_else(|| directory::missing(dir, "its segments are not there"))?;
         let file = reopen(&path)?;
-        let appender = Self::over(dir, disk, compression, mark, path, file, last);
-        Ok((appender, segments))
+        Ok(Self::over(dir, disk, compression, mark, path, file, last))
     }
 
     fn over(
@@ -89,7 +89,7 @@ impl Appender {
             next_index: scan.next_index,
             durable: scan.end,
             tail: scan.tail().clone(),
-            tail_index: scan.tail_index(),
+            tail_index: scan.tail_index,
             schemas: scan.schemas,
             buffer: Vec::new(),
         }
@@ -137,6 +137,7 @@ impl Appender {
             end: offset,
             next_index: first_index,
             last_commit: None,
+            tail_index: first_index,
             schemas: Schemas::new(),
             bad: None,
         };
@@ -153,13 +154,14 @@ impl Appender {
     pub(super) fn write(&mut self, events: &[Arc<ChangeEvent>]) -> Result<()> {
         self.buffer.clear();
         let mut index = self.next_index;
-        let mut tail = None;
+        let mut tail = (&self.tail, self.tail_index);
         for event in events {
             let (label, body) = event::encode(event)?;
             self.frames.write(&mut self.buffer, index, label, &body)?;
             index += 1;
             if let ChangeEvent::Commit(checkpoint) = &**event {
-                tail = Some((checkpoint, index));
+                let same = checkpoint.seq == tail.0.seq;
+                tail = (checkpoint, if same { tail.1 } else { index });
             }
         }
         if let Err(error) = self.disk.write(&self.file, &self.buffer, self.offset) {
@@ -169,10 +171,7 @@ impl Appender {
         }
         self.offset += self.buffer.len() as u64;
         self.next_index = index;
-        if let Some((checkpoint, index)) = tail {
-            self.tail = checkpoint.clone();
-            self.tail_index = index;
-        }
+        (self.tail, self.tail_index) = (tail.0.clone(), tail.1);
         for event in events {
             if let ChangeEvent::Schema(schema) = &**event {
                 self.schemas.insert(schema.id, Arc::clone(schema));
@@ -183,8 +182,8 @@ impl Appender {
         Ok(())
     }
 
-    /// Makes everything written durable, and gives the last commit that now is.
-    pub(super) fn sync(&mut self) -> Result<&Checkpoint> {
+    /// Makes everything written durable.
+    pub(super) fn sync(&mut self) -> Result<()> {
         self.disk
             .sync(&self.file)
             .map_err(|error| unwritable(&self.path, error))?;
@@ -195,7 +194,7 @@ impl Appender {
             segment: self.first_index,
             offset: self.durable,
         });
-        Ok(&self.tail)
+        Ok(())
     }
 
     /// After a failed sync: back to what was durable before.
@@ -210,7 +209,7 @@ impl Appender {
         self.offset = scan.end;
         self.next_index = scan.next_index;
         self.tail = scan.tail().clone();
-        self.tail_index = scan.tail_index();
+        self.tail_index = scan.tail_index;
         self.schemas = scan.schemas;
         Ok(())
     }

@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 
 use super::directory::{damaged, missing};
 use super::filter::Filter;
-use super::retention;
 use super::segment::SegmentReader;
 use super::shared::{Inner, Shared, closed, not_started};
 
@@ -71,14 +70,14 @@ impl Cursor {
         if !inner.started {
             return Err(not_started());
         }
-        let Some(start) = retention::start(&inner.segments, after) else {
-            let oldest = retention::oldest_seq(&inner.segments);
+        let Some(start) = inner.retained.start(after) else {
+            let oldest = inner.retained.oldest_seq();
             return Err(missing(
                 &shared.config.dir,
                 &format!("it goes back to seq {oldest}, and seq {after} was asked for"),
             ));
         };
-        let next_index = inner.segments[start.segment].first_index;
+        let next_index = inner.retained.segments()[start.segment].first_index;
         let handle = inner.handle();
         inner.cursors.insert(handle, next_index);
         let generation = inner.generation;
@@ -206,13 +205,14 @@ impl Cursor {
                 &format!("event {} is not there", self.next_index),
             )
         };
-        let at = retention::containing(&inner.segments, self.next_index).ok_or_else(gone)?;
-        let segment = &inner.segments[at];
+        let retained = &inner.retained;
+        let at = retained.containing(self.next_index).ok_or_else(gone)?;
+        let segment = &retained.segments()[at];
         Ok(Part {
             segment: segment.path.clone(),
             end: segment.durable,
-            end_index: inner
-                .segments
+            end_index: retained
+                .segments()
                 .get(at + 1)
                 .map_or(inner.synced, |next| next.first_index),
             from: self.next_index,

@@ -172,7 +172,7 @@ fn find_tail(dir: &Path, segments: &[Segment], mark: Mark) -> Result<Cut> {
             return Err(damaged(path, scan.end, what));
         }
         let offset = match scan.last_commit {
-            Some((_, offset, _)) => offset,
+            Some((_, offset)) => offset,
             None if scan.header.base_index >= scan.header.first_index => scan.start,
             None => continue,
         };

@@ -1,11 +1,12 @@
 //! Which segments hold what a reader at some `seq` needs, and which nobody needs.
 //!
-//! Invariant: where [`start`] finds a place for a `seq`, every row above it lies in the segments
-//! from there on. Only whole segments from the front are ever removed.
+//! Invariant: where [`Retained::start`] finds a place for a `seq`, every row above it lies in the
+//! segments from there on. Only whole segments from the front are ever removed, and never the one
+//! that the last durable commit is in.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A segment file, as far as retention and readers need to know it.
 #[derive(Debug, Clone)]
@@ -14,7 +15,7 @@ pub(super) struct Segment {
     pub(super) first_index: u64,
     /// `seq` of the last commit before it.
     pub(super) base_seq: u64,
-    /// Index after that commit.
+    /// Index after the first commit with that `seq`.
     pub(super) base_index: u64,
     /// Bytes that are durable: readers go no further.
     pub(super) durable: u64,
@@ -25,8 +26,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Bytes on disk.
-    pub(super) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.durable.max(self.written)
     }
 }
@@ -40,61 +40,140 @@ pub(super) struct Start {
     pub(super) seeking: bool,
 }
 
-/// Where a reader after `seq` begins; `None` when what it needs is not there any more.
-///
-/// That is the last segment before which the last commit has a smaller `seq`, or rather the
-/// segment with that commit: a transaction that it begins in counts from there.
-pub(super) fn start(segments: &[Segment], seq: u64) -> Option<Start> {
-    let first = segments.first()?;
-    let after = segments.partition_point(|segment| segment.base_seq < seq);
-    let Some(last) = after.checked_sub(1) else {
-        let at_start = first.base_seq == seq && first.base_index >= first.first_index;
-        return at_start.then_some(Start {
-            segment: 0,
-            seeking: false,
-        });
-    };
-    containing(segments, segments[last].base_index).map(|segment| Start {
-        segment,
-        seeking: true,
-    })
+/// The segments that are there, the last one being appended to.
+#[derive(Debug, Default)]
+pub(super) struct Retained {
+    segments: Vec<Segment>,
+    /// `seq` of the last durable commit, and the index after the first commit with it.
+    tail: (u64, u64),
 }
 
-/// The segment with the event `index`.
-pub(super) fn containing(segments: &[Segment], index: u64) -> Option<usize> {
-    segments
-        .partition_point(|segment| segment.first_index <= index)
-        .checked_sub(1)
-}
-
-/// The smallest `seq` for which [`start`] finds a place.
-pub(super) fn oldest_seq(segments: &[Segment]) -> u64 {
-    let Some(first) = segments.first() else {
-        return 0;
-    };
-    let whole = segments
-        .iter()
-        .position(|segment| segment.base_index >= first.first_index);
-    match whole {
-        Some(0) => first.base_seq,
-        Some(index) => segments[index].base_seq + 1,
-        // Rows of an open transaction alone: not even its start is there.
-        None => u64::MAX,
+impl Retained {
+    pub(super) fn new(segments: Vec<Segment>, tail_seq: u64, tail_index: u64) -> Self {
+        Self {
+            segments,
+            tail: (tail_seq, tail_index),
+        }
     }
-}
 
-/// How many segments at the front nobody needs: neither the pins and the tail (each a `seq`) nor
-/// the cursors (each an index).
-pub(super) fn unneeded(
-    segments: &[Segment],
-    seqs: impl Iterator<Item = u64>,
-    indexes: impl Iterator<Item = u64>,
-) -> usize {
-    let by_seq = seqs.map(|seq| start(segments, seq).map_or(0, |start| start.segment));
-    let by_index = indexes.map(|index| containing(segments, index).unwrap_or(0));
-    by_seq
-        .chain(by_index)
-        .min()
-        .unwrap_or(0)
-        .min(segments.len().saturating_sub(1))
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(Segment::bytes).sum()
+    }
+
+    /// Where a reader after `seq` begins; `None` when what it needs is not there any more.
+    ///
+    /// That is where the last known commit up to `seq` is, not where the segment that says so
+    /// begins: a transaction may have begun between the two.
+    pub(super) fn start(&self, seq: u64) -> Option<Start> {
+        let known = if seq >= self.tail.0 {
+            self.tail
+        } else {
+            let after = self
+                .segments
+                .partition_point(|segment| segment.base_seq <= seq);
+            let segment = &self.segments[after.checked_sub(1)?];
+            (segment.base_seq, segment.base_index)
+        };
+        let segment = self.containing(known.1)?;
+        Some(Start {
+            segment,
+            seeking: known != (seq, self.segments[segment].first_index),
+        })
+    }
+
+    /// The segment with the event `index`.
+    pub(super) fn containing(&self, index: u64) -> Option<usize> {
+        self.segments
+            .partition_point(|segment| segment.first_index <= index)
+            .checked_sub(1)
+    }
+
+    /// The smallest `seq` that has a place.
+    pub(super) fn oldest_seq(&self) -> u64 {
+        let Some(first) = self.segments.first() else {
+            return 0;
+        };
+        self.segments
+            .iter()
+            .find(|segment| segment.base_index >= first.first_index)
+            .map_or(self.tail.0, |segment| segment.base_seq)
+    }
+
+    /// How many segments at the front nobody needs: neither the pins (each a `seq`) nor the cursors
+    /// (each an index) nor the next opening of the journal.
+    pub(super) fn unneeded(
+        &self,
+        pins: impl Iterator<Item = u64>,
+        cursors: impl Iterator<Item = u64>,
+    ) -> usize {
+        let pinned = pins
+            .chain([self.tail.0])
+            .map(|seq| self.start(seq).map_or(0, |start| start.segment));
+        let unread = cursors.map(|index| self.containing(index).unwrap_or(0));
+        pinned.chain(unread).min().unwrap_or(0)
+    }
+
+    /// Takes out those of the first `unneeded` segments that are older than `keep`, and more where
+    /// all together reach `max_bytes`.
+    pub(super) fn remove(
+        &mut self,
+        unneeded: usize,
+        keep: Duration,
+        max_bytes: Option<u64>,
+    ) -> Vec<Segment> {
+        let mut excess = max_bytes.map_or(0, |max| (self.bytes() + 1).saturating_sub(max));
+        let count = self
+            .segments
+            .iter()
+            .take(unneeded)
+            .take_while(|segment| {
+                let age = segment.closed.and_then(|closed| closed.elapsed().ok());
+                let remove = excess > 0 || age.is_none_or(|age| age >= keep);
+                excess = excess.saturating_sub(segment.bytes());
+                remove
+            })
+            .count();
+        self.segments.drain(..count).collect()
+    }
+
+    /// Puts back segments, in order, that could not be removed.
+    pub(super) fn put_back(&mut self, segments: Vec<Segment>) {
+        self.segments.splice(0..0, segments);
+    }
+
+    /// Closes the last segment and goes on with the next.
+    pub(super) fn roll(&mut self, next: Segment, now: SystemTime) {
+        if let Some(last) = self.segments.last_mut() {
+            last.closed = Some(now);
+        }
+        self.segments.push(next);
+    }
+
+    /// Begins anew with one segment, and gives back the ones that were there.
+    pub(super) fn restart(&mut self, first: Segment) -> Vec<Segment> {
+        self.tail = (first.base_seq, first.base_index);
+        std::mem::replace(&mut self.segments, vec![first])
+    }
+
+    /// The last segment is written up to this byte.
+    pub(super) fn set_written(&mut self, bytes: u64) {
+        if let Some(last) = self.segments.last_mut() {
+            last.written = bytes;
+        }
+    }
+
+    /// Everything written is durable: up to this byte of the last segment, with this last commit's
+    /// `seq` and the index after the first commit with it.
+    pub(super) fn set_durable(&mut self, bytes: u64, tail_seq: u64, tail_index: u64) {
+        if let Some(last) = self.segments.last_mut() {
+            last.durable = bytes;
+            last.written = bytes;
+        }
+        self.tail = (tail_seq, tail_index);
+    }
 }

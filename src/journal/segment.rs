@@ -35,8 +35,8 @@ pub(super) struct SegmentHeader {
     pub(super) previous: Option<u64>,
     /// The last commit before the segment.
     pub(super) base: Checkpoint,
-    /// Index of the event after that commit; smaller than `first_index` where a transaction goes
-    /// on from the segment before.
+    /// Index of the event after the first commit with that `seq`; smaller than `first_index` where
+    /// a transaction goes on from the segment before.
     pub(super) base_index: u64,
     /// The tables' shapes as of the first event.
     pub(super) schemas: Vec<Arc<TableSchema>>,
@@ -252,8 +252,10 @@ pub(super) struct Scan {
     pub(super) end: u64,
     /// Index after the last sound frame.
     pub(super) next_index: u64,
-    /// The last commit, the byte after it, and the index after it.
-    pub(super) last_commit: Option<(Checkpoint, u64, u64)>,
+    /// The last commit and the byte after it.
+    pub(super) last_commit: Option<(Checkpoint, u64)>,
+    /// Index of the event after the first commit with the `seq` of the last one.
+    pub(super) tail_index: u64,
     /// The tables' shapes at `end`.
     pub(super) schemas: Schemas,
     /// Why the scan ended before the end of the file.
@@ -265,14 +267,7 @@ impl Scan {
     pub(super) fn tail(&self) -> &Checkpoint {
         self.last_commit
             .as_ref()
-            .map_or(&self.header.base, |(checkpoint, _, _)| checkpoint)
-    }
-
-    /// The index after the last commit.
-    pub(super) fn tail_index(&self) -> u64 {
-        self.last_commit
-            .as_ref()
-            .map_or(self.header.base_index, |&(_, _, index)| index)
+            .map_or(&self.header.base, |(checkpoint, _)| checkpoint)
     }
 }
 
@@ -283,6 +278,7 @@ pub(super) fn scan(path: &Arc<Path>, end: Option<u64>) -> Result<Option<Scan>> {
     };
     let start = reader.offset;
     let mut last_commit = None;
+    let (mut tail_seq, mut tail_index) = (header.base.seq, header.base_index);
     let mut schemas = std::mem::take(&mut reader.schemas);
     let bad = loop {
         let event = match reader.step()? {
@@ -294,7 +290,10 @@ pub(super) fn scan(path: &Arc<Path>, end: Option<u64>) -> Result<Option<Scan>> {
             Step::Frame(..) => continue,
         };
         if let ChangeEvent::Commit(checkpoint) = event {
-            last_commit = Some((checkpoint, reader.offset, reader.next_index));
+            if checkpoint.seq != tail_seq {
+                (tail_seq, tail_index) = (checkpoint.seq, reader.next_index);
+            }
+            last_commit = Some((checkpoint, reader.offset));
         }
     };
     Ok(Some(Scan {
@@ -303,6 +302,7 @@ pub(super) fn scan(path: &Arc<Path>, end: Option<u64>) -> Result<Option<Scan>> {
         end: reader.offset,
         next_index: reader.next_index,
         last_commit,
+        tail_index,
         schemas,
         bad,
     }))

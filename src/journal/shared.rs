@@ -5,16 +5,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use cdc_api::{ChangeEvent, Checkpoint, Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::intake::Intake;
-use super::retention::{self, Segment};
+use super::retention::Retained;
 use super::{JournalConfig, event};
 
 pub(super) struct Shared {
     pub(super) config: JournalConfig,
+    /// How long a dropped pin goes on holding.
+    pub(super) pin_grace: Duration,
     inner: Mutex<Inner>,
     /// Wakes the writer thread.
     pub(super) work: Condvar,
@@ -46,8 +49,10 @@ pub(super) struct Inner {
     pub(super) synced: u64,
     /// Bytes in memory of the events that are not durable.
     pub(super) pending_bytes: usize,
-    pub(super) segments: Vec<Segment>,
+    pub(super) retained: Retained,
     pub(super) pins: HashMap<u64, (String, u64)>,
+    /// What dropped pins go on holding: until when, and the `seq`.
+    pub(super) dropped: Vec<(Instant, u64)>,
     /// The index that each cursor reads next.
     pub(super) cursors: HashMap<u64, u64>,
     next_handle: u64,
@@ -115,9 +120,15 @@ pub(super) fn not_started() -> Error {
 }
 
 impl Shared {
-    pub(super) fn new(config: JournalConfig, tail: Option<Checkpoint>, inner: Inner) -> Self {
+    pub(super) fn new(
+        config: JournalConfig,
+        pin_grace: Duration,
+        tail: Option<Checkpoint>,
+        inner: Inner,
+    ) -> Self {
         Self {
             config,
+            pin_grace,
             work: Condvar::new(),
             changed: Notify::new(),
             appended: watch::Sender::new(inner.next_index()),
@@ -155,9 +166,9 @@ impl Shared {
 }
 
 impl Inner {
-    pub(super) fn new(segments: Vec<Segment>, generation: u64, next_index: u64) -> Self {
+    pub(super) fn new(retained: Retained, generation: u64, next_index: u64) -> Self {
         Self {
-            started: !segments.is_empty(),
+            started: !retained.segments().is_empty(),
             generation,
             intake: Intake::default(),
             ring: VecDeque::new(),
@@ -166,8 +177,9 @@ impl Inner {
             written: next_index,
             synced: next_index,
             pending_bytes: 0,
-            segments,
+            retained,
             pins: HashMap::new(),
+            dropped: Vec::new(),
             cursors: HashMap::new(),
             next_handle: 0,
             flush_wanted: 0,
@@ -244,26 +256,22 @@ impl Inner {
         }
     }
 
-    /// Bytes on disk.
-    pub(super) fn bytes(&self) -> u64 {
-        self.segments.iter().map(Segment::bytes).sum()
-    }
-
     /// How many segments at the front nobody needs.
     pub(super) fn unneeded(&self) -> usize {
         if self.pins.is_empty() && self.cursors.is_empty() {
             return 0;
         }
-        let tail = self.intake.tail_seq();
-        let seqs = self.pins.values().map(|&(_, seq)| seq).chain([tail]);
-        retention::unneeded(&self.segments, seqs, self.cursors.values().copied())
+        let pins = self.pins.values().map(|&(_, seq)| seq);
+        let dropped = self.dropped.iter().map(|&(_, seq)| seq);
+        let cursors = self.cursors.values().copied();
+        self.retained.unneeded(pins.chain(dropped), cursors)
     }
 
     /// Whether an append has to wait for a pin to move: the bound is reached, and a sink is still
     /// behind the last commit.
     pub(super) fn is_full(&self, max_bytes: Option<u64>) -> bool {
         let tail = self.intake.tail_seq();
-        max_bytes.is_some_and(|max| self.bytes() >= max)
+        max_bytes.is_some_and(|max| self.retained.bytes() >= max)
             && (self.unneeded() > 0 || self.pins.values().any(|&(_, seq)| seq < tail))
     }
 

@@ -116,9 +116,14 @@ async fn drain(cursor: &mut Cursor) -> Vec<String> {
     all
 }
 
-/// Opens a journal, and starts it at `seq` 0 when it is new.
+/// Opens a journal, and starts it at `seq` 0 when it is new. Dropped pins let go at once.
 async fn open(config: &JournalConfig) -> (Journal, Recovered) {
-    let (journal, recovered) = Journal::open(config.clone(), &identity())
+    open_with(config, Duration::ZERO).await
+}
+
+async fn open_with(config: &JournalConfig, pin_grace: Duration) -> (Journal, Recovered) {
+    let disk = Arc::new(LocalDisk);
+    let (journal, recovered) = Journal::open_on(disk, pin_grace, config.clone(), &identity())
         .await
         .expect("journal opens");
     if recovered.tail.is_none() {

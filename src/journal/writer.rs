@@ -14,7 +14,6 @@ use super::appender::Appender;
 use super::disk::Disk;
 use super::event;
 use super::intake::Intake;
-use super::retention::Segment;
 use super::shared::{Inner, Problem, Reset, Shared, closed};
 
 const SYNC_AFTER: Duration = Duration::from_millis(200);
@@ -77,7 +76,7 @@ impl Writer {
             let done = match self.next() {
                 Job::Restore => self.restore(),
                 Job::Write(events) => self.write(&events),
-                Job::Sync => self.sync(),
+                Job::Sync => self.sync().map(|()| self.settle()),
                 Job::Retain => {
                     self.retain();
                     Ok(())
@@ -105,6 +104,9 @@ impl Writer {
                 return Job::Reset(reset);
             }
             let now = Instant::now();
+            let held = inner.dropped.len();
+            inner.dropped.retain(|&(until, _)| until > now);
+            inner.retention_due |= inner.dropped.len() < held;
             if now >= self.retain_after && (inner.retention_due || self.aged(&inner, now)) {
                 inner.retention_due = false;
                 self.retained_at = now;
@@ -125,6 +127,7 @@ impl Writer {
                     .map(|since| since + SYNC_AFTER)
                     .filter(|&at| at > now),
                 inner.retention_due.then_some(self.retain_after),
+                inner.dropped.iter().map(|&(until, _)| until).min(),
                 (!shared.config.keep.is_zero()).then(|| self.retained_at + AGE_EVERY),
             ];
             inner = wait(&shared, inner, wake.into_iter().flatten().min(), now);
@@ -159,11 +162,7 @@ impl Writer {
             self.sync()?;
             let segment = self.appender()?.roll()?;
             let mut inner = self.shared.lock();
-            if let Some(last) = inner.segments.last_mut() {
-                last.closed = Some(SystemTime::now());
-            }
-            inner.segments.push(segment);
-            self.shared.release(&mut inner);
+            inner.retained.roll(segment, SystemTime::now());
         }
         let appender = self.appender()?;
         appender.write(events)?;
@@ -175,34 +174,28 @@ impl Writer {
             .sum::<usize>();
         let mut inner = self.shared.lock();
         inner.written = index;
-        if let Some(last) = inner.segments.last_mut() {
-            last.written = offset;
-        }
+        inner.retained.set_written(offset);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
-        let synced = self.appender()?.sync().cloned();
-        let tail = match synced {
-            Ok(tail) => tail,
-            Err(error) => {
-                self.distrust = true;
-                return Err(error);
-            }
-        };
+        let appender = self.appender()?;
+        if let Err(error) = appender.sync() {
+            self.distrust = true;
+            return Err(error);
+        }
+        let (offset, index) = (appender.offset, appender.next_index);
+        let (tail, tail_index) = (appender.tail.clone(), appender.tail_index);
         self.dirty = None;
         self.unsynced = 0;
-        let appender = self.appender()?;
-        let (offset, index) = (appender.offset, appender.next_index);
         {
             let mut inner = self.shared.lock();
             inner.set_synced(index, self.shared.config.memory_bytes);
-            if let Some(last) = inner.segments.last_mut() {
-                last.durable = offset;
-                last.written = offset;
+            inner.retained.set_durable(offset, tail.seq, tail_index);
+            if inner.unneeded() > 0 {
+                inner.retention_due = true;
             }
         }
-        self.settle();
         self.shared.durable.send_if_modified(|durable| {
             let moved = durable.as_ref() != Some(&tail);
             *durable = Some(tail);
@@ -223,9 +216,7 @@ impl Writer {
         let mut inner = self.shared.lock();
         debug_assert_eq!(index, inner.synced, "the files end where they were durable");
         inner.written = index;
-        if let Some(last) = inner.segments.last_mut() {
-            last.written = offset;
-        }
+        inner.retained.set_written(offset);
         Ok(())
     }
 
@@ -265,24 +256,10 @@ impl Writer {
         let config = &self.shared.config;
         let mut removed = {
             let mut inner = self.shared.lock();
-            let mut excess = config
-                .max_bytes
-                .map_or(0, |max| (inner.bytes() + 1).saturating_sub(max));
-            let count = inner
-                .segments
-                .iter()
-                .take(inner.unneeded())
-                .take_while(|segment| {
-                    let aged = segment
-                        .closed
-                        .and_then(|closed| closed.elapsed().ok())
-                        .is_none_or(|age| age >= config.keep);
-                    let remove = aged || excess > 0;
-                    excess = excess.saturating_sub(segment.bytes());
-                    remove
-                })
-                .count();
-            inner.segments.drain(..count).collect::<Vec<Segment>>()
+            let unneeded = inner.unneeded();
+            inner
+                .retained
+                .remove(unneeded, config.keep, config.max_bytes)
         };
         removed.reverse();
         while let Some(segment) = removed.last() {
@@ -293,7 +270,7 @@ impl Writer {
                 let mut inner = self.shared.lock();
                 inner.retention_due = true;
                 removed.reverse();
-                inner.segments.splice(0..0, removed);
+                inner.retained.put_back(removed);
                 break;
             }
             removed.pop();
@@ -330,7 +307,7 @@ impl Writer {
             inner.pending_bytes = 0;
             inner.written = first_index;
             inner.synced = first_index;
-            std::mem::replace(&mut inner.segments, vec![segment])
+            inner.retained.restart(segment)
         };
         for segment in old {
             // A left-over of an older generation is removed when the journal is opened.

@@ -58,7 +58,7 @@ impl Disk for Failing {
 
 async fn opened(config: &JournalConfig) -> (Arc<Failing>, Journal) {
     let disk = Arc::new(Failing::default());
-    let (journal, _) = Journal::open_on(disk.clone(), config.clone(), &identity())
+    let (journal, _) = Journal::open_on(disk.clone(), PIN_GRACE, config.clone(), &identity())
         .await
         .expect("journal opens");
     journal.reset(&checkpoint(0)).await.expect("journal starts");
@@ -92,6 +92,7 @@ async fn stops_and_goes_on(fault: fn(&Failing) -> &AtomicBool) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = small(dir.path());
     let (disk, journal) = opened(&config).await;
+    let _pin = journal.pin("everything", 0);
     fill(&journal, 1..=100).await;
     journal.flush().await.expect("flush");
 
@@ -175,7 +176,7 @@ async fn a_full_disk_names_the_setting() {
 async fn a_full_disk_at_the_first_start_is_told_and_passes() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let disk = Arc::new(Failing::default());
-    let (journal, _) = Journal::open_on(disk.clone(), small(dir.path()), &identity())
+    let (journal, _) = Journal::open_on(disk.clone(), PIN_GRACE, small(dir.path()), &identity())
         .await
         .expect("journal opens");
     disk.write.store(true, Ordering::SeqCst);

@@ -24,11 +24,12 @@ impl Model {
 
     /// What a cursor after `after` is to give: without lazily given schemas.
     fn after(&self, after: u64) -> Vec<String> {
-        let start = self
-            .events
-            .iter()
-            .position(|event| matches!(event, ChangeEvent::Commit(c) if c.seq == after))
-            .map_or(0, |at| at + 1);
+        let is_start =
+            |event: &ChangeEvent| matches!(event, ChangeEvent::Commit(c) if c.seq == after);
+        let start = match after {
+            0 => 0,
+            _ => self.events.iter().position(is_start).expect("a commit") + 1,
+        };
         self.events[start..]
             .iter()
             .filter(|event| !matches!(event, ChangeEvent::Schema(_)))
