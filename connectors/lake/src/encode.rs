@@ -190,8 +190,11 @@ impl OpenFile {
     fn finish(mut self, table: TableId) -> Result<Finished> {
         self.writer.finish().map_err(broken)?;
         let bytes = self.writer.bytes_written() as u64;
-        let mut file = self.writer.into_inner().map_err(broken)?;
-        file.sync().map_err(|error| failed("syncing a data file", error))?;
+        // All of it was flushed to the file by now.
+        self.writer
+            .inner_mut()
+            .sync()
+            .map_err(|error| failed("syncing a data file", error))?;
         let file = DataFile {
             name: self.staged.name().to_owned(),
             shape: self.shape,
