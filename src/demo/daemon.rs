@@ -30,7 +30,7 @@ impl Daemon {
     pub(super) fn new(folder: &Path, server: &Server) -> Result<Self> {
         let config = format!(
             "name: demo\ndata_dir: ./data\nsource:\n  type: postgres\n  url: {}\n  tables: [shop.*]\nsinks:\n  warehouse:\n    \
-             type: duckdb\n    path: shop.duckdb\n  lake:\n    type: parquet\n    url: ./lake\nadmin:\n  listen: 127.0.0.1:{}\n",
+             type: duckdb\n    path: warehouse.duckdb\n  lake:\n    type: parquet\n    url: ./lake\nadmin:\n  listen: 127.0.0.1:{}\n",
             server.url(),
             free_port()?
         );
