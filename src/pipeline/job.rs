@@ -38,6 +38,8 @@ pub(super) struct CopyPlan {
     pub(super) table: Arc<TableSchema>,
     /// The chunks that hold every row together.
     pub(super) chunks: Vec<Chunk>,
+    /// The point at which the first of them are read: where the replay starts if there is none.
+    pub(super) point: u64,
 }
 
 /// What a copy is for.
@@ -73,8 +75,7 @@ pub(super) enum JobEvent {
         table: TableId,
         id: CopyId,
         phase: Phase,
-        /// The plan, and the point at which its first chunks are read.
-        plan: Option<(CopyPlan, u64)>,
+        plan: Option<CopyPlan>,
     },
     /// The copy is nearly where the sink is: let it join.
     Ready(Box<CatchUp>),
@@ -241,7 +242,7 @@ impl Job {
             let progress = copy.progress().await?;
             if progress.chunks.len() >= plan.chunks.len() {
                 let wanted = self.wanted.swap_remove(index);
-                self.begin_replay(wanted, &plan.table, copy, &progress, replays)?;
+                self.begin_replay(wanted, &plan.table, copy, (&progress, plan.point), replays)?;
             }
         }
         Ok(())
@@ -266,6 +267,7 @@ impl Job {
                 chunks: snapshot
                     .chunks(table, self.shared.settings.chunk_bytes)
                     .await?,
+                point: seq,
             },
         };
         let mut copy = self.open(&plan.table, id).await?;
@@ -295,7 +297,7 @@ impl Job {
             table,
             id,
             phase: Phase::Copying,
-            plan: Some((plan.clone(), seq)),
+            plan: Some(plan.clone()),
         })
         .await;
         let size = snapshot.size(table).await?;
@@ -348,12 +350,9 @@ impl Job {
         else {
             return Ok(());
         };
-        let mut progress = copy.progress().await?;
-        if progress.chunks.is_empty() {
-            progress.chunks.push((0, seq));
-        }
+        let progress = copy.progress().await?;
         let wanted = self.wanted.swap_remove(index);
-        self.begin_replay(wanted, &copying.table, copy, &progress, replays)
+        self.begin_replay(wanted, &copying.table, copy, (&progress, seq), replays)
     }
 
     fn begin_replay(
@@ -361,14 +360,14 @@ impl Job {
         wanted: Wanted,
         shape: &Arc<TableSchema>,
         copy: Box<dyn TableCopy>,
-        progress: &CopyProgress,
+        (progress, point): (&CopyProgress, u64),
         replays: &mut tokio::task::JoinSet<()>,
     ) -> Result<()> {
         let points = progress.chunks.iter().map(|(_, seq)| *seq);
         let from = progress
             .caught_up
-            .unwrap_or_else(|| points.clone().min().unwrap_or(0));
-        let whole_at = points.max().unwrap_or(0).max(from);
+            .unwrap_or_else(|| points.clone().min().unwrap_or(point));
+        let whole_at = points.max().unwrap_or(point).max(from);
         let table = wanted.table.id;
         let id = wanted.id;
         let events = self.events.clone();

@@ -121,6 +121,7 @@ impl Worker {
             let plan = CopyPlan {
                 table: Arc::clone(&schema),
                 chunks: state.chunks,
+                point: state.from_seq.unwrap_or(0),
             };
             wanted.push(self.want(
                 schema,
@@ -262,7 +263,7 @@ impl Worker {
         id: TableId,
         copy: CopyId,
         phase: Phase,
-        plan: Option<(CopyPlan, u64)>,
+        plan: Option<CopyPlan>,
     ) -> Result<()> {
         let Some(table) = self.tables.get_mut(&id) else {
             return Ok(());
@@ -275,10 +276,10 @@ impl Worker {
             .unwrap_or_else(|| TableState::pending(id, table.name.clone()));
         state.phase = phase;
         state.copy = Some(copy);
-        if let Some((plan, point)) = plan {
+        if let Some(plan) = plan {
             state.schema = Some(plan.table);
             state.chunks = plan.chunks;
-            state.from_seq.get_or_insert(point);
+            state.from_seq.get_or_insert(plan.point);
         }
         self.shared.state.save_tables(&self.name, &[state])?;
         self.board.view().error = None;
