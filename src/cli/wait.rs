@@ -1,11 +1,12 @@
 //! `cdc wait`.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cdc_api::{Error, Result};
 
 use super::{Context, output};
+use crate::admin::control::Reached;
 use crate::admin::serve::WaitRequest;
 use crate::config::units::parse_duration;
 
@@ -26,14 +27,37 @@ pub(super) struct Args {
     timeout: Duration,
 }
 
+/// The pause before asking again.
+const AGAIN: Duration = Duration::from_millis(200);
+
 pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let request = WaitRequest {
-        sink: args.sink.clone(),
-        timeout_ms: u64::try_from(args.timeout.as_millis())
-            .map_err(|_| Error::config("--timeout is too long"))?,
+    let started = Instant::now();
+    let reached = loop {
+        // A daemon that is starting, or about to, is waited for as well.
+        match attempt(
+            args,
+            context,
+            args.timeout.saturating_sub(started.elapsed()),
+        )
+        .await
+        {
+            Err(error) if error.is_transient() && started.elapsed() + AGAIN < args.timeout => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            outcome => break outcome?,
+        }
     };
-    for reached in context.daemon().await?.wait(&request).await? {
+    for reached in reached {
         output::data(format!("{} {}\n", reached.sink, reached.seq).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn attempt(args: &Args, context: &Context, timeout: Duration) -> Result<Vec<Reached>> {
+    let request = WaitRequest {
+        sink: args.sink.clone(),
+        timeout_ms: u64::try_from(timeout.as_millis())
+            .map_err(|_| Error::config("--timeout is too long"))?,
+    };
+    context.daemon().await?.wait(&request).await
 }
