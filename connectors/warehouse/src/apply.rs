@@ -15,7 +15,7 @@ use duckdb::Connection;
 use crate::bag;
 use crate::bookkeeping::Table;
 use crate::config::Mode;
-use crate::database::{change, failed, run};
+use crate::database::{CATALOG, change, failed, run};
 use crate::dialect::{TargetColumn, quoted_list};
 use crate::fold::{Folded, Partial, Staged, Unfoldable, fold};
 use crate::log;
@@ -263,7 +263,7 @@ impl Apply<'_> {
 
     /// Rows into the target's columns of the same names.
     fn append(&self, rows: &RecordBatch) -> Result<()> {
-        append(self.shared, self.connection, self.table, rows)
+        append(self.connection, self.table, rows)
     }
 
     /// Makes a stage of columns: name, type, Arrow field for its metadata, values.
@@ -336,12 +336,7 @@ pub(crate) fn with_mark(
 }
 
 /// Appends rows to a table, by the names of the columns; others get NULL.
-pub(crate) fn append(
-    shared: &Shared,
-    connection: &Connection,
-    table: &Table,
-    rows: &RecordBatch,
-) -> Result<()> {
+pub(crate) fn append(connection: &Connection, table: &Table, rows: &RecordBatch) -> Result<()> {
     if rows.num_rows() == 0 {
         return Ok(());
     }
@@ -355,7 +350,7 @@ pub(crate) fn append(
     let mut appender = connection
         .appender_with_columns_to_catalog_and_db(
             &table.target.table,
-            shared.database.catalog(),
+            CATALOG,
             &table.target.schema,
             &names,
         )

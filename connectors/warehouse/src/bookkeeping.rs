@@ -12,7 +12,7 @@ use cdc_api::{Checkpoint, CopyId, Error, Position, Result, TableId, TableSchema}
 use duckdb::{Connection, params};
 
 use crate::config::Mode;
-use crate::database::{Database, change, failed, run};
+use crate::database::{CATALOG, change, failed, run};
 
 /// The schema of the notes; reserved.
 pub(crate) const SCHEMA: &str = "_cdc";
@@ -82,13 +82,9 @@ pub(crate) struct Bookkeeping {
 }
 
 impl Bookkeeping {
-    pub(crate) fn of(database: &Database) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            schema: format!(
-                "{}.{}",
-                quote_identifier(database.catalog()),
-                quote_identifier(SCHEMA)
-            ),
+            schema: format!("{}.{}", quote_identifier(CATALOG), quote_identifier(SCHEMA)),
         }
     }
 

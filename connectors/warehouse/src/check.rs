@@ -37,7 +37,7 @@ pub(crate) fn check(config: &WarehouseConfig) -> Result<Vec<Finding>> {
         match Database::open(config) {
             Ok(database) => {
                 let connection = database.connect()?;
-                let notes = Bookkeeping::of(&database);
+                let notes = Bookkeeping::new();
                 if notes.exists(&connection)?
                     && let Err(error) = notes.create(&connection, config.mode)
                 {

@@ -57,7 +57,7 @@ pub(crate) fn prepare(shared: &Shared, shape: &Arc<TableSchema>, copy: CopyId) -
         );
     }
     run(&connection, "beginning a copy", "BEGIN TRANSACTION")?;
-    create_schema(shared, &connection, &table.target.schema)?;
+    create_schema(&connection, &table.target.schema)?;
     run(
         &connection,
         "creating a copy's table",
@@ -207,7 +207,7 @@ impl TableCopy for Copy {
 /// different snapshots do not make a table.
 fn refuse_torn(session: &Session, id: TableId, copy: CopyId) -> Result<()> {
     let table = session.table(id)?;
-    if table.target.mode != Mode::Append && !table.shape.key.is_empty() {
+    if table.target.mode == Mode::Append || !table.shape.key.is_empty() {
         return Ok(());
     }
     let chunks = session.shared.notes.chunks(&session.connection, copy)?;
@@ -270,7 +270,7 @@ impl Chunk {
         } else {
             rows
         };
-        append(&self.shared, &self.connection, &self.table, &rows)
+        append(&self.connection, &self.table, &rows)
     }
 
     fn finish(&self, seq: u64) -> Result<()> {

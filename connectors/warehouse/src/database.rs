@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use cdc_api::schema::quote_identifier;
 use cdc_api::{Error, ErrorKind, Result};
@@ -16,13 +17,22 @@ use crate::config::WarehouseConfig;
 
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
+/// Told when a path leaves [`OPEN`].
+static CLOSED: Condvar = Condvar::new();
+/// How long a file may take to be closed by what was dropped.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// Keeps a path in [`OPEN`].
 struct Claim(PathBuf);
 
 impl Claim {
     fn of(path: &Path) -> Result<Self> {
         let path = full_path(path)?;
-        if !lock(&OPEN).insert(path.clone()) {
+        // What read from the file may still be closing it.
+        let (mut open, _) = CLOSED
+            .wait_timeout_while(lock(&OPEN), CLOSING, |open| open.contains(&path))
+            .unwrap_or_else(PoisonError::into_inner);
+        if !open.insert(path.clone()) {
             return Err(Error::transient(format!(
                 "{} is open already in this process",
                 path.display()
@@ -36,6 +46,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         lock(&OPEN).remove(&self.0);
+        CLOSED.notify_all();
     }
 }
 
@@ -64,7 +75,6 @@ fn full_path(path: &Path) -> Result<PathBuf> {
 /// An open file. Closed when this and every connection are gone.
 pub(crate) struct Database {
     root: Mutex<Connection>,
-    catalog: String,
     // After the connection, so that the path is free only when the file is closed.
     _claim: Claim,
 }
@@ -76,15 +86,6 @@ impl Database {
         let wrong =
             |error: duckdb::Error| Error::config("a DuckDB setting was refused").caused_by(error);
         let mut settings = Config::default()
-            // `cdc query` must not reach files or the network; nothing else here has to.
-            .enable_external_access(false)
-            .map_err(wrong)?
-            .with("allow_community_extensions", "false")
-            .map_err(wrong)?
-            .with("autoinstall_known_extensions", "false")
-            .map_err(wrong)?
-            .with("storage_compatibility_version", STORAGE_VERSION)
-            .map_err(wrong)?
             .with("memory_limit", &config.memory_limit)
             .map_err(|error| {
                 Error::config(format!(
@@ -97,45 +98,63 @@ impl Database {
         if let Some(threads) = config.threads {
             settings = settings.threads(i64::from(threads)).map_err(wrong)?;
         }
-        let connection = Connection::open_with_flags(&config.path, settings)
-            .map_err(|error| not_opened(&config.path, error))?;
+        let connection = Connection::open_in_memory_with_flags(settings).map_err(wrong)?;
+        let is_new = fs::metadata(&config.path).map_or(true, |file| file.len() == 0);
+        let storage = if is_new {
+            format!(" (STORAGE_VERSION '{STORAGE_VERSION}')")
+        } else {
+            String::new()
+        };
         connection
-            .execute_batch("SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true")
-            .map_err(|error| failed("setting up the database", error))?;
-        let catalog = connection
-            .query_row("SELECT current_database()", [], |row| {
-                row.get::<_, String>(0)
-            })
-            .map_err(|error| failed("asking for the catalog's name", error))?;
+            .execute_batch(&format!(
+                "ATTACH {} AS {}{storage}",
+                quote_text(&config.path.display().to_string()),
+                quote_identifier(CATALOG)
+            ))
+            .map_err(|error| not_opened(&config.path, error))?;
+        // `cdc query` must not reach files or the network; nothing else here has to.
+        run(
+            &connection,
+            "setting up the database",
+            &format!(
+                "SET GLOBAL temp_directory = {}; SET GLOBAL TimeZone = 'UTC'; \
+                 SET GLOBAL enable_external_access = false; SET GLOBAL lock_configuration = true",
+                quote_text(&format!("{}.tmp", config.path.display()))
+            ),
+        )?;
         Ok(Arc::new(Self {
             root: Mutex::new(connection),
-            catalog,
             _claim: claim,
         }))
     }
 
     /// Another connection, with a transaction of its own.
     pub(crate) fn connect(&self) -> Result<Connection> {
-        lock(&self.root)
+        let connection = lock(&self.root)
             .try_clone()
-            .map_err(|error| failed("connecting to the database", error))
-    }
-
-    /// The name of the file's catalog: the first part of complete table names.
-    pub(crate) fn catalog(&self) -> &str {
-        &self.catalog
-    }
-
-    /// A complete, quoted name.
-    pub(crate) fn qualified(&self, schema: &str, table: &str) -> String {
-        format!(
-            "{}.{}.{}",
-            quote_identifier(&self.catalog),
-            quote_identifier(schema),
-            quote_identifier(table)
-        )
+            .map_err(|error| failed("connecting to the database", error))?;
+        run(
+            &connection,
+            "connecting to the database",
+            &format!("USE {}", quote_identifier(CATALOG)),
+        )?;
+        Ok(connection)
     }
 }
+
+/// A complete, quoted name.
+pub(crate) fn qualified(schema: &str, table: &str) -> String {
+    [CATALOG, schema, table].map(quote_identifier).join(".")
+}
+
+/// A text in SQL's single quotes.
+pub(crate) fn quote_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The name of the file's catalog. DuckDB would name it after the file, and then a schema of the
+/// same name (`shop.duckdb`, schema `shop`) could not be told from it.
+pub(crate) const CATALOG: &str = "_warehouse";
 
 /// The storage format of new files: the oldest that has all we need, so that older readers can
 /// open them.

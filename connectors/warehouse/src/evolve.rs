@@ -10,7 +10,7 @@ use cdc_api::schema::quote_identifier;
 use cdc_api::{Column, ColumnChange, Error, ExistingValue, Result, SchemaDiff, TableSchema};
 use duckdb::params;
 
-use crate::bookkeeping::{Table, Target};
+use crate::bookkeeping::{State, Table, Target};
 use crate::config::{Mode, SchemaPolicy};
 use crate::database::{change, failed, run};
 use crate::session::{Session, Shared};
@@ -49,7 +49,12 @@ impl Evolve {
         {
             return refuse("`schema_changes: fail` stops at a changed shape".to_owned());
         }
-        let wanted = new_target(shared.dialect(), config, shape)?;
+        let mut wanted = new_target(shared.dialect(), config, shape)?;
+        if before.state == State::Copying {
+            // A copy has a name of its own until it is joined.
+            wanted.schema.clone_from(&before.target.schema);
+            wanted.table.clone_from(&before.target.table);
+        }
         if wanted.mode != before.target.mode {
             return refuse("the warehouse cannot follow a changed replica identity".to_owned());
         }
@@ -141,14 +146,31 @@ impl Evolve {
         Ok(plan)
     }
 
-    /// Does it inside the session's open transaction; gives the table as it is then.
+    pub(crate) fn table(&self) -> cdc_api::TableId {
+        self.shape.id
+    }
+
+    /// The table as it is afterwards.
+    pub(crate) fn outcome(&self) -> Table {
+        Table {
+            shape: Arc::clone(&self.shape),
+            target: self.target.clone(),
+            ..self.before.clone()
+        }
+    }
+
+    /// Does it inside the session's transaction; gives the table as it is then.
     pub(crate) fn run(self, session: &mut Session) -> Result<Table> {
         let shared = Arc::clone(&session.shared);
-        let mut table = self.before.clone();
+        // Another table may have moved this one aside since the plan was made.
+        let mut table = session
+            .applied
+            .get(&self.shape.id)
+            .unwrap_or(&self.before)
+            .clone();
         let moved = (&table.target.schema, &table.target.table)
             != (&self.target.schema, &self.target.table);
-        // A copy has a name of its own until it is joined.
-        if moved && table.state == crate::bookkeeping::State::Joined {
+        if moved {
             swap::rename(session, &mut table, &self.target.schema, &self.target.table)?;
         }
         let connection = &session.connection;
@@ -219,7 +241,7 @@ impl Evolve {
             )?;
         }
         for column in &self.added {
-            add_column(session, &name, column)?;
+            add_column(session, &table, column)?;
         }
         table.target.columns = self.target.columns;
         table.shape = self.shape;
@@ -270,7 +292,10 @@ fn kept_columns(session: &Session, table: &Table, plan: &Evolve) -> Result<Vec<S
 }
 
 /// Adds a column with the value that existing rows have in it.
-fn add_column(session: &Session, table: &str, column: &Column) -> Result<()> {
+fn add_column(session: &Session, table: &Table, column: &Column) -> Result<()> {
+    // Rows of a log are what was sent when they were written.
+    let is_log = table.target.mode == Mode::Append;
+    let table = &session.shared.name_of(table);
     let dialect = session.shared.dialect();
     let connection = &session.connection;
     let doing = "adding a column";
@@ -280,7 +305,7 @@ fn add_column(session: &Session, table: &str, column: &Column) -> Result<()> {
     let existing = column
         .existing
         .as_ref()
-        .filter(|ExistingValue(value)| value.len() == 1 && value.is_valid(0));
+        .filter(|ExistingValue(value)| !is_log && value.len() == 1 && value.is_valid(0));
     let Some(ExistingValue(value)) = existing else {
         return run(connection, doing, &add);
     };

@@ -9,7 +9,8 @@
 //! In mode `upsert` a table has the source's columns and rows and no others, but for columns that
 //! were dropped at the source: these stay, NULL in rows written since, unless `drop: true`. Mode
 //! `soft_delete` keeps deleted rows under `_cdc_deleted`, also over a new copy of the table; mode
-//! `append` is a change log, and a new copy is appended to it. A table without a key is held as a
+//! `append` is a change log; a new copy begins a new one, and the earlier stays beside it as
+//! `_cdc_earlier_<copy>_<table>`. A table without a key is held as a
 //! multiset of whole rows where the source sends whole old rows.
 //!
 //! What it does not promise. A copy that is not finished stands in its table's schema under the

@@ -5,7 +5,7 @@
 //! could end the transaction), inside a read-only transaction, on a database opened without
 //! access to files or the network.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
@@ -14,7 +14,7 @@ use cdc_api::{BatchReader, Error, Reader, Result};
 use duckdb::InterruptHandle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::database::{Database, run};
+use crate::database::{Database, lock, run};
 
 /// Batches that a query is ahead of its reader.
 const AHEAD: usize = 2;
@@ -25,14 +25,11 @@ pub(crate) struct Slot(Mutex<Option<Arc<Database>>>);
 
 impl Slot {
     pub(crate) fn set(&self, database: Option<Arc<Database>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = database;
+        *lock(&self.0) = database;
     }
 
     fn get(&self) -> Option<Arc<Database>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 }
 
@@ -52,19 +49,31 @@ impl Reader for CommittedReader {
             .name("warehouse-query".to_owned())
             .spawn(move || read(&database, &sql, began, &batches))
             .map_err(|error| Error::transient("no thread could be started").caused_by(error))?;
-        let interrupt = begun
+        let running = begun
             .await
             .map_err(|_| Error::internal("the query's thread has ended"))??;
-        Ok(Box::new(Batches { inbox, interrupt }))
+        Ok(Box::new(Batches { inbox, running }))
     }
 }
 
 type Batch = Result<RecordBatch>;
 
+/// What interrupts a query, as long as its connection is there.
+type Running = Arc<Mutex<Option<Arc<InterruptHandle>>>>;
+
+/// Takes the way to interrupt a query away when it is over.
+struct Stop(Running);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        lock(&self.0).take();
+    }
+}
+
 fn read(
     database: &Database,
     sql: &str,
-    began: oneshot::Sender<Result<Arc<InterruptHandle>>>,
+    began: oneshot::Sender<Result<Running>>,
     batches: &mpsc::Sender<Batch>,
 ) {
     let connection = match database.connect() {
@@ -74,6 +83,8 @@ fn read(
             return;
         }
     };
+    // Dropped before the connection, whose handle must not be used once it is closed.
+    let stop = Stop(Arc::new(Mutex::new(Some(connection.interrupt_handle()))));
     let wrapped = format!("FROM query('{}')", sql.replace('\'', "''"));
     let started = run(&connection, "reading", "BEGIN TRANSACTION READ ONLY").and_then(|()| {
         connection
@@ -93,7 +104,7 @@ fn read(
             return;
         }
     };
-    if began.send(Ok(connection.interrupt_handle())).is_err() {
+    if began.send(Ok(Arc::clone(&stop.0))).is_err() {
         return;
     }
     // Columns have names and types even where there are no rows.
@@ -177,7 +188,7 @@ fn wrong(error: duckdb::Error) -> Error {
 
 struct Batches {
     inbox: mpsc::Receiver<Batch>,
-    interrupt: Arc<InterruptHandle>,
+    running: Running,
 }
 
 #[async_trait]
@@ -190,6 +201,8 @@ impl BatchReader for Batches {
 impl Drop for Batches {
     fn drop(&mut self) {
         self.inbox.close();
-        self.interrupt.interrupt();
+        if let Some(query) = lock(&self.running).as_ref() {
+            query.interrupt();
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! One connection that takes changes in order and makes them durable together: the main stream's,
 //! or one copy's catch-up.
 //!
-//! Rows are staged in memory and folded when the commit comes, or when they are more than
-//! [`STAGE_BYTES`]: then what is there is applied inside the open transaction, which only the
-//! commit makes visible. Schema changes and truncates apply a table's staged rows first, so that
-//! within one transaction everything happens in the order in which it was given.
+//! Everything is staged in memory as [`Step`]s and applied in one transaction when the commit
+//! comes: so the transaction is short, and sees every copy that was finished before. When staged
+//! rows are more than [`STAGE_BYTES`], what is there is applied inside the transaction, which
+//! then stays open until the commit makes it visible.
 //!
-//! Invariant: nothing is applied outside the open transaction, and [`Session::rollback`] brings
-//! memory back to what is durable.
+//! Invariant: nothing is applied outside the transaction, each table's steps are applied in the
+//! order in which they were given, and [`Session::rollback`] brings memory back to what is
+//! durable.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use duckdb::Connection;
 use crate::apply::Apply;
 use crate::bookkeeping::{Bookkeeping, State, Table};
 use crate::config::{Mode, WarehouseConfig};
-use crate::database::{Database, run};
+use crate::database::{Database, qualified, run};
 use crate::dialect::Dialect;
 use crate::dialect::duckdb::DuckDb;
 use crate::evolve::Evolve;
@@ -43,8 +44,7 @@ impl Shared {
 
     /// The complete name of a table.
     pub(crate) fn name_of(&self, table: &Table) -> String {
-        self.database
-            .qualified(&table.target.schema, &table.target.table)
+        qualified(&table.target.schema, &table.target.table)
     }
 }
 
@@ -57,13 +57,37 @@ pub(crate) enum Role {
     CatchUp(CopyId),
 }
 
+/// What waits for the commit.
+enum Step {
+    /// Rows of one shape, without a truncate between them.
+    Rows(TableId, Vec<Staged>),
+    /// The table is emptied: `seq` and commit time.
+    Truncate(TableId, u64, i64),
+    Evolve(Box<Evolve>),
+    Join(Arc<TableSchema>, CopyId),
+    Leave(TableId),
+}
+
+impl Step {
+    fn table(&self) -> TableId {
+        match self {
+            Self::Rows(id, _) | Self::Truncate(id, ..) | Self::Leave(id) => *id,
+            Self::Evolve(plan) => plan.table(),
+            Self::Join(shape, _) => shape.id,
+        }
+    }
+}
+
 /// A connection with its tables and what is staged for them.
 pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) connection: Connection,
     role: Role,
-    pub(crate) tables: BTreeMap<TableId, Table>,
-    stages: BTreeMap<TableId, Vec<Staged>>,
+    /// The tables as they are when all steps have been applied.
+    tables: BTreeMap<TableId, Table>,
+    /// The tables as they are in the transaction.
+    pub(crate) applied: BTreeMap<TableId, Table>,
+    steps: Vec<Step>,
     staged_bytes: usize,
     open: bool,
 }
@@ -76,7 +100,8 @@ impl Session {
             connection,
             role,
             tables: BTreeMap::new(),
-            stages: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            steps: Vec::new(),
             staged_bytes: 0,
             open: false,
         };
@@ -86,7 +111,7 @@ impl Session {
 
     fn reload(&mut self) -> Result<()> {
         let tables = self.shared.notes.tables(&self.connection)?;
-        self.tables = tables
+        self.applied = tables
             .into_iter()
             .filter(|table| match self.role {
                 Role::Stream => table.state == State::Joined,
@@ -94,20 +119,13 @@ impl Session {
             })
             .map(|table| (table.shape.id, table))
             .collect();
+        self.tables = self.applied.clone();
         Ok(())
     }
 
-    /// Opens the transaction where none is open.
-    pub(crate) fn begin(&mut self) -> Result<()> {
-        if !self.open {
-            run(
-                &self.connection,
-                "beginning a transaction",
-                "BEGIN TRANSACTION",
-            )?;
-            self.open = true;
-        }
-        Ok(())
+    /// The tables with all that was given, in the order of their ids.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.values()
     }
 
     pub(crate) fn table(&self, id: TableId) -> Result<&Table> {
@@ -116,18 +134,15 @@ impl Session {
         })
     }
 
-    /// Makes the table fit the shape, after its staged rows.
+    /// Makes the table fit the shape.
     pub(crate) fn apply_schema(&mut self, shape: &Arc<TableSchema>) -> Result<()> {
         let table = self.table(shape.id)?;
         if *table.shape == **shape {
             return Ok(());
         }
         let plan = Evolve::plan(&self.shared, table, shape)?;
-        self.begin()?;
-        self.flush_table(shape.id)?;
-        let evolved = plan.run(self).map_err(|error| error.for_table(shape.id))?;
-        self.shared.notes.set_table(&self.connection, &evolved)?;
-        self.tables.insert(shape.id, evolved);
+        self.tables.insert(shape.id, plan.outcome());
+        self.steps.push(Step::Evolve(Box::new(plan)));
         Ok(())
     }
 
@@ -135,17 +150,22 @@ impl Session {
         if batch.is_empty() {
             return Ok(());
         }
-        let table = self.table(batch.table.id)?;
+        let id = batch.table.id;
+        let table = self.table(id)?;
         if table.shape.version != batch.table.version && !table.shape.same_shape(&batch.table) {
             return Err(Error::internal(format!(
                 "rows of {} have another shape than the one applied",
                 table.shape.name
             ))
-            .for_table(batch.table.id));
+            .for_table(id));
         }
         let rows = staged(table, batch)?;
         self.staged_bytes += batch.bytes();
-        self.stages.entry(batch.table.id).or_default().push(rows);
+        // Tables do not wait for each other: rows join their table's last ones.
+        match self.steps.iter_mut().rev().find(|step| step.table() == id) {
+            Some(Step::Rows(_, stage)) => stage.push(rows),
+            _ => self.steps.push(Step::Rows(id, vec![rows])),
+        }
         if self.staged_bytes > STAGE_BYTES {
             self.flush()?;
         }
@@ -153,61 +173,98 @@ impl Session {
     }
 
     pub(crate) fn truncate(&mut self, id: TableId, seq: u64, commit_time: i64) -> Result<()> {
-        self.begin()?;
         if self.table(id)?.target.mode == Mode::Upsert {
-            self.stages.remove(&id);
-        } else {
-            self.flush_table(id)?;
+            // Rows that go at once need not come.
+            self.steps
+                .retain(|step| !matches!(step, Step::Rows(table, _) if *table == id));
         }
-        self.apply(self.table(id)?).truncate(seq, commit_time)
-    }
-
-    /// Applies everything staged inside the open transaction.
-    pub(crate) fn flush(&mut self) -> Result<()> {
-        self.begin()?;
-        for (id, stage) in std::mem::take(&mut self.stages) {
-            self.apply(self.table(id)?).rows(&stage)?;
-        }
-        self.staged_bytes = 0;
+        self.steps.push(Step::Truncate(id, seq, commit_time));
         Ok(())
-    }
-
-    fn flush_table(&mut self, id: TableId) -> Result<()> {
-        match self.stages.remove(&id) {
-            Some(stage) => self.apply(self.table(id)?).rows(&stage),
-            None => Ok(()),
-        }
-    }
-
-    fn apply<'a>(&'a self, table: &'a Table) -> Apply<'a> {
-        Apply {
-            shared: &self.shared,
-            connection: &self.connection,
-            table,
-            role: self.role,
-        }
     }
 
     /// Swaps a finished copy in for its table.
     pub(crate) fn join(&mut self, shape: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
-        self.begin()?;
-        // Rows of the table that the copy replaces are not worth applying where it replaces all.
-        self.flush_table(shape.id)?;
-        let joined = swap::join(self, shape, copy).map_err(|error| error.for_table(shape.id))?;
+        let joined = swap::find_copy(self, shape, copy)?;
         self.tables.insert(shape.id, joined);
+        self.steps.push(Step::Join(Arc::clone(shape), copy));
         Ok(())
     }
 
     /// Takes a table out of the stream.
     pub(crate) fn leave(&mut self, id: TableId) -> Result<()> {
-        let Some(mut table) = self.tables.remove(&id) else {
-            return Ok(());
-        };
-        // The stop may be because of just these rows.
-        self.stages.remove(&id);
-        self.begin()?;
-        table.state = State::Left;
-        self.shared.notes.set_table(&self.connection, &table)
+        if self.tables.remove(&id).is_some() {
+            // The stop may be because of just these.
+            self.steps.retain(|step| step.table() != id);
+            self.steps.push(Step::Leave(id));
+        }
+        Ok(())
+    }
+
+    /// Applies everything staged inside the transaction.
+    fn flush(&mut self) -> Result<()> {
+        if !self.open {
+            run(
+                &self.connection,
+                "beginning a transaction",
+                "BEGIN TRANSACTION",
+            )?;
+            self.open = true;
+        }
+        self.staged_bytes = 0;
+        for step in std::mem::take(&mut self.steps) {
+            let id = step.table();
+            self.apply(step).map_err(|error| error.for_table(id))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Rows(id, stage) => self.on(id)?.rows(&stage),
+            Step::Truncate(id, seq, commit_time) => self.on(id)?.truncate(seq, commit_time),
+            Step::Evolve(plan) => {
+                let table = plan.run(self)?;
+                self.shared.notes.set_table(&self.connection, &table)?;
+                self.applied.insert(table.shape.id, table);
+                Ok(())
+            }
+            Step::Join(shape, copy) => {
+                let table = swap::join(self, &shape, copy)?;
+                self.applied.insert(shape.id, table);
+                Ok(())
+            }
+            Step::Leave(id) => match self.applied.remove(&id) {
+                Some(mut table) => {
+                    table.state = State::Left;
+                    self.shared.notes.set_table(&self.connection, &table)
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn on(&self, id: TableId) -> Result<Apply<'_>> {
+        let table = self
+            .applied
+            .get(&id)
+            .ok_or_else(|| Error::internal(format!("table {id} is not joined to this sink")))?;
+        Ok(Apply {
+            shared: &self.shared,
+            connection: &self.connection,
+            table,
+            role: self.role,
+        })
+    }
+
+    /// The tables are nobody's any more.
+    pub(crate) fn forget(&mut self) {
+        self.tables.clear();
+        self.applied.clear();
+    }
+
+    /// Whether the transaction has begun: it does not see what others have committed since.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Makes everything durable with the checkpoint.
@@ -216,38 +273,35 @@ impl Session {
         self.shared
             .notes
             .set_checkpoint(&self.connection, checkpoint)?;
-        self.end("COMMIT")
+        self.end()
     }
 
     /// Makes the catch-up durable through `seq`.
     pub(crate) fn commit_catch_up(&mut self, seq: u64) -> Result<()> {
         self.flush()?;
-        let Some(table) = self.tables.values_mut().next() else {
+        let Some(table) = self.applied.values_mut().next() else {
             return Err(Error::internal("the copy is gone"));
         };
         table.caught_up = Some(seq);
         self.shared.notes.set_table(&self.connection, table)?;
-        self.end("COMMIT")
+        self.end()
     }
 
     /// Makes a shape durable that was applied before anything else.
     pub(crate) fn commit_shape(&mut self) -> Result<()> {
-        if self.open {
-            self.end("COMMIT")
-        } else {
-            Ok(())
-        }
+        self.flush()?;
+        self.end()
     }
 
-    fn end(&mut self, how: &str) -> Result<()> {
-        run(&self.connection, "ending a transaction", how)?;
+    fn end(&mut self) -> Result<()> {
+        run(&self.connection, "committing", "COMMIT")?;
         self.open = false;
         Ok(())
     }
 
     /// Gives up everything since the last commit.
     pub(crate) fn rollback(&mut self) -> Result<()> {
-        self.stages.clear();
+        self.steps.clear();
         self.staged_bytes = 0;
         if self.open {
             self.open = false;

@@ -105,7 +105,7 @@ impl Sink for Warehouse {
                 }
                 None => Database::open(&config)?,
             };
-            let notes = Bookkeeping::of(&database);
+            let notes = Bookkeeping::new();
             notes.create(&database.connect()?, config.mode)?;
             Ok(Arc::new(Shared {
                 notes,
@@ -133,8 +133,7 @@ impl Sink for Warehouse {
     async fn joined(&mut self) -> Result<Vec<JoinedTable>> {
         self.run(|session| {
             Ok(session
-                .tables
-                .values()
+                .tables()
                 .map(|table| JoinedTable {
                     table: Arc::clone(&table.shape),
                     copy: table.copy,
@@ -222,7 +221,7 @@ impl Sink for Warehouse {
                 "bookkeeping (schema _cdc) in {}",
                 shared.config.path.display()
             ));
-            session.tables.clear();
+            session.forget();
             run(&session.connection, "writing the file", "CHECKPOINT")?;
             Ok(removed)
         })

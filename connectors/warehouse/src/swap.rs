@@ -13,7 +13,7 @@ use duckdb::{Connection, params};
 
 use crate::bookkeeping::{State, Table};
 use crate::config::Mode;
-use crate::database::{change, failed, run};
+use crate::database::{CATALOG, change, failed, qualified, run};
 use crate::dialect::quoted_list;
 use crate::session::{Session, Shared};
 use crate::shape::{DELETED, own_columns, stored_key, target_columns};
@@ -24,19 +24,43 @@ pub(crate) fn copy_name(copy: CopyId) -> String {
 }
 
 /// Makes a schema where it is not there.
-pub(crate) fn create_schema(shared: &Shared, connection: &Connection, schema: &str) -> Result<()> {
+pub(crate) fn create_schema(connection: &Connection, schema: &str) -> Result<()> {
     run(
         connection,
         "creating a schema",
         &format!(
             "CREATE SCHEMA IF NOT EXISTS {}.{}",
-            quote_identifier(shared.database.catalog()),
+            quote_identifier(CATALOG),
             quote_identifier(schema)
         ),
     )
 }
 
-/// Swaps a copy in, in the session's open transaction.
+/// The record of a finished copy, as it is when it is joined.
+pub(crate) fn find_copy(session: &Session, shape: &TableSchema, copy: CopyId) -> Result<Table> {
+    let shared = &session.shared;
+    let own = shared.database.connect()?;
+    let mut table = shared
+        .notes
+        .table(&own, copy)?
+        .filter(|table| table.shape.id == shape.id)
+        .ok_or_else(|| Error::internal("the copy to join is not there").for_table(shape.id))?;
+    if session.is_open() && shared.notes.table(&session.connection, copy)?.is_none() {
+        return Err(Error::transient(format!(
+            "the copy of {} was finished within a transaction that is partly applied",
+            shape.name
+        )));
+    }
+    let (schema, name) = shared.config.target_name(&table.shape.name);
+    occupant(shared, &own, &table, &schema, &name).map_err(|error| error.for_table(shape.id))?;
+    table.state = State::Joined;
+    table.caught_up = None;
+    table.target.schema = schema;
+    table.target.table = name;
+    Ok(table)
+}
+
+/// Swaps a copy in, in the session's transaction.
 pub(crate) fn join(session: &mut Session, shape: &Arc<TableSchema>, copy: CopyId) -> Result<Table> {
     let shared = Arc::clone(&session.shared);
     let mut table = shared
@@ -64,11 +88,18 @@ pub(crate) fn join(session: &mut Session, shape: &Arc<TableSchema>, copy: CopyId
         if old.shape.id == shape.id {
             carry_over(&shared, connection, &old, &table)?;
         }
-        change(
-            connection,
-            "dropping the replaced table",
-            &format!("DROP TABLE IF EXISTS {}", shared.name_of(&old)),
-        )?;
+        let old_name = shared.name_of(&old);
+        let sql = if old.target.mode == Mode::Append {
+            // A log is what nobody else has any more.
+            let earlier = format!("_cdc_earlier_{}_{}", old.copy.0, old.target.table);
+            format!(
+                "ALTER TABLE {old_name} RENAME TO {}",
+                quote_identifier(&earlier)
+            )
+        } else {
+            format!("DROP TABLE IF EXISTS {old_name}")
+        };
+        run(connection, "taking the replaced table away", &sql)?;
         shared.notes.remove_table(connection, old.copy)?;
         shared.notes.remove_chunks(connection, old.copy)?;
     }
@@ -85,9 +116,9 @@ fn is_at(table: &Table, schema: &str, name: &str) -> bool {
         && table.target.table.eq_ignore_ascii_case(name)
 }
 
-/// Saves what a copy cannot have: the log so far, and rows that the source has deleted.
+/// Saves what a copy cannot have: rows that the source has deleted.
 fn carry_over(shared: &Shared, connection: &Connection, old: &Table, new: &Table) -> Result<()> {
-    if old.target.mode != new.target.mode || old.target.mode == Mode::Upsert {
+    if old.target.mode != Mode::SoftDelete || new.target.mode != Mode::SoftDelete {
         return Ok(());
     }
     let (from, into) = (shared.name_of(old), shared.name_of(new));
@@ -108,9 +139,7 @@ fn carry_over(shared: &Shared, connection: &Connection, old: &Table, new: &Table
             .map(String::as_str)
             .chain(own.iter().map(|(name, _)| name.as_str())),
     );
-    let sql = if new.target.mode == Mode::Append {
-        format!("INSERT INTO {into} ({names}) SELECT {names} FROM {from}")
-    } else {
+    let sql = {
         let key: Vec<_> = stored_key(new)
             .into_iter()
             .map(|index| &columns[index])
@@ -176,8 +205,8 @@ pub(crate) fn rename(
         }
         return Ok(());
     }
-    create_schema(&shared, connection, schema)?;
-    let to = shared.database.qualified(schema, name);
+    create_schema(connection, schema)?;
+    let to = qualified(schema, name);
     run(
         connection,
         doing,
@@ -191,11 +220,15 @@ pub(crate) fn rename(
     Ok(())
 }
 
-/// Moves one of our tables out of the way, whose own new name is yet to come (`a` ↔ `b`).
-fn make_room(session: &mut Session, table: &Table, schema: &str, name: &str) -> Result<()> {
-    let shared = Arc::clone(&session.shared);
-    let taken: i64 = session
-        .connection
+/// Whichever of our tables has the name that a table is to take.
+fn occupant(
+    shared: &Shared,
+    connection: &Connection,
+    table: &Table,
+    schema: &str,
+    name: &str,
+) -> Result<Option<Table>> {
+    let taken: i64 = connection
         .query_row(
             "SELECT (SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() \
                AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)) \
@@ -206,14 +239,14 @@ fn make_room(session: &mut Session, table: &Table, schema: &str, name: &str) -> 
         )
         .map_err(|error| failed("looking for the target table", error))?;
     if taken == 0 || is_at(table, schema, name) {
-        return Ok(());
+        return Ok(None);
     }
     let ours = shared
         .notes
-        .tables(&session.connection)?
+        .tables(connection)?
         .into_iter()
         .find(|other| other.copy != table.copy && is_at(other, schema, name));
-    let Some(mut other) = ours else {
+    if ours.is_none() {
         return Err(Error::unsupported(format!(
             "the warehouse has a table or view {} already, which cdc did not make",
             cdc_api::TableName::new(schema, name)
@@ -223,6 +256,15 @@ fn make_room(session: &mut Session, table: &Table, schema: &str, name: &str) -> 
             cdc_api::TableName::new(schema, name).quoted(),
             table.shape.name
         )));
+    }
+    Ok(ours)
+}
+
+/// Moves one of our tables out of the way, whose own new name is yet to come (`a` ↔ `b`).
+fn make_room(session: &mut Session, table: &Table, schema: &str, name: &str) -> Result<()> {
+    let shared = Arc::clone(&session.shared);
+    let Some(mut other) = occupant(&shared, &session.connection, table, schema, name)? else {
+        return Ok(());
     };
     let aside = format!("_cdc_moved_{}", other.copy.0);
     run(
@@ -236,7 +278,7 @@ fn make_room(session: &mut Session, table: &Table, schema: &str, name: &str) -> 
     )?;
     other.target.table = aside;
     shared.notes.set_table(&session.connection, &other)?;
-    if let Some(joined) = session.tables.get_mut(&other.shape.id)
+    if let Some(joined) = session.applied.get_mut(&other.shape.id)
         && joined.copy == other.copy
     {
         joined.target.table.clone_from(&other.target.table);

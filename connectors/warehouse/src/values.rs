@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray, ListArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, DurationMicrosecondType, Field, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Date32Type, DurationMicrosecondType, Field, IntervalMonthDayNanoType, IntervalUnit,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 
 use crate::dialect::duckdb::MAX_PRECISION;
@@ -23,7 +23,10 @@ const FIRST_TIMESTAMP: i64 = -9_223_372_022_400_000_000;
 /// The Arrow type that values of `from` are stored from, or `None` if it is not known here.
 pub(crate) fn stored_type(from: &DataType) -> Option<DataType> {
     Some(match from {
-        DataType::Duration(TimeUnit::Microsecond) => DataType::Interval(IntervalUnit::MonthDayNano),
+        // The way from Arrow's intervals to DuckDB's loses NULL (duckdb 1.10506); as text there is
+        // nothing to lose, and the column's own type reads it.
+        DataType::Duration(TimeUnit::Microsecond)
+        | DataType::Interval(IntervalUnit::MonthDayNano) => DataType::Utf8,
         DataType::Decimal256(precision, scale) | DataType::Decimal128(precision, scale) => {
             let fits = *precision <= MAX_PRECISION
                 && u8::try_from(*scale).is_ok_and(|scale| scale <= *precision);
@@ -95,31 +98,40 @@ pub(crate) fn stored(array: &ArrayRef) -> Result<ArrayRef, Refused> {
             Arc::clone(array)
         }
         DataType::Duration(TimeUnit::Microsecond) => {
-            let mut values = IntervalMonthDayNanoArray::builder(array.len());
-            for value in array.as_primitive::<DurationMicrosecondType>() {
-                match value.map(|micros| micros.checked_mul(1000)) {
-                    None => values.append_null(),
-                    Some(Some(nanos)) => {
-                        values.append_value(IntervalMonthDayNano::new(0, 0, nanos))
-                    }
-                    Some(None) => return Err(Refused("a duration beyond 292 years")),
-                }
-            }
-            Arc::new(values.finish())
+            let values = array.as_primitive::<DurationMicrosecondType>();
+            Arc::new(
+                values
+                    .iter()
+                    .map(|value| value.map(|micros| format!("{micros} microseconds")))
+                    .collect::<StringArray>(),
+            )
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
-            for value in array
-                .as_primitive::<IntervalMonthDayNanoType>()
+            let values = array.as_primitive::<IntervalMonthDayNanoType>();
+            if values
                 .iter()
                 .flatten()
+                .any(|value| value.nanoseconds % 1000 != 0)
             {
-                if value.nanoseconds % 1000 != 0 {
-                    return Err(Refused(
-                        "an interval that is infinite or finer than a microsecond",
-                    ));
-                }
+                return Err(Refused(
+                    "an interval that is infinite or finer than a microsecond",
+                ));
             }
-            Arc::clone(array)
+            Arc::new(
+                values
+                    .iter()
+                    .map(|value| {
+                        value.map(|value| {
+                            format!(
+                                "{} months {} days {} microseconds",
+                                value.months,
+                                value.days,
+                                value.nanoseconds / 1000
+                            )
+                        })
+                    })
+                    .collect::<StringArray>(),
+            )
         }
         DataType::Decimal128(..) | DataType::Decimal256(..) => {
             let to = stored_type(array.data_type()).unwrap_or(DataType::Utf8);
@@ -146,11 +158,18 @@ fn stored_list(list: &ListArray) -> Result<ArrayRef, Refused> {
     let DataType::List(field) = list.data_type() else {
         return Err(Refused("a list of another layout"));
     };
-    let values = stored(list.values())?;
+    // A slice of a list still has the values of all of it.
+    let offsets = list.value_offsets();
+    let (start, end) = (offsets[0], offsets[list.len()]);
+    let (Ok(first), Ok(count)) = (usize::try_from(start), usize::try_from(end - start)) else {
+        return Err(Refused("a list of another layout"));
+    };
+    let values = stored(&list.values().slice(first, count))?;
+    let offsets = offsets.iter().map(|offset| offset - start).collect();
     let field = stored_field(field).ok_or(Refused("a list of an unknown type"))?;
     ListArray::try_new(
         Arc::new(field),
-        list.offsets().clone(),
+        OffsetBuffer::new(offsets),
         values,
         list.nulls().cloned(),
     )

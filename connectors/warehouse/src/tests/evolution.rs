@@ -277,8 +277,5 @@ async fn a_template_names_tables_and_a_schema_named_as_the_file_is_told_apart() 
     let table = Arc::new(items());
     let mut sink = scene.open().await;
     join(&mut sink, &table, 1, 1, &[vec![is(1), is(1), is("x")]]).await;
-    assert_eq!(
-        lines(&sink, "FROM shop.shop.public__items").await,
-        ["1|1|x"]
-    );
+    assert_eq!(lines(&sink, "FROM shop.public__items").await, ["1|1|x"]);
 }

@@ -190,7 +190,7 @@ fn cases() -> Vec<Case> {
             &["ab\\x00", "abc"],
         ),
         case(
-            Date32Array::from(vec![0, i32::MAX, i32::MIN, -2_440_588 + 1, 2_145_031_948]),
+            Date32Array::from(vec![0, i32::MAX, i32::MIN, -2_440_588 + 1, 2_145_042_905]),
             "DATE",
             &[
                 "1970-01-01",
@@ -214,7 +214,7 @@ fn cases() -> Vec<Case> {
                 "infinity",
                 "-infinity",
                 "1969-12-31 23:59:59.999999",
-                "294246-12-31 23:59:59.999999",
+                "294247-01-01 23:59:59.999999",
             ],
         ),
         case(
@@ -228,9 +228,20 @@ fn cases() -> Vec<Case> {
             &["00:00:00", "24:00:00", "23:59:59.999999"],
         ),
         case(
-            DurationMicrosecondArray::from(vec![0, -3_020_399_000_000, 3_020_399_999_999]),
+            DurationMicrosecondArray::from(vec![
+                0,
+                -3_020_399_000_000,
+                3_020_399_999_999,
+                i64::MIN,
+            ]),
             "INTERVAL",
-            &["00:00:00", "-838:59:59", "838:59:59.999999"],
+            &[
+                "00:00:00",
+                "-838:59:59",
+                "838:59:59.999999",
+                "-2562047788:00:54.775808",
+                "-2562047788:00:54.775808",
+            ],
         ),
         case(
             IntervalMonthDayNanoArray::from(vec![
@@ -526,7 +537,6 @@ async fn values_out_of_range_stop_their_table_and_name_its_column() {
         case(Date32Array::from(vec![i32::MIN + 1]), "", &[]),
         case(Time64MicrosecondArray::from(vec![86_400_000_001]), "", &[]),
         case(Time64MicrosecondArray::from(vec![-1]), "", &[]),
-        case(DurationMicrosecondArray::from(vec![i64::MAX]), "", &[]),
         case(IntervalMonthDayNanoArray::from(vec![infinite]), "", &[]),
         case(
             list(Arc::new(Date32Array::from(vec![i32::MIN + 1])), &[1]),
