@@ -483,6 +483,16 @@ impl ColumnType {
         self.output.is_none()
     }
 
+    /// Bytes that a value keeps in an array at least: its own where they are of fixed number, null
+    /// or not, else those of its place. Decides how many rows of a wide table fit a batch.
+    pub(crate) fn width(&self) -> usize {
+        match &self.data_type {
+            DataType::FixedSizeBinary(width) => usize::try_from(*width).unwrap_or(0),
+            DataType::Boolean => 1,
+            other => other.primitive_width().unwrap_or(4),
+        }
+    }
+
     /// A column of this type.
     pub(crate) fn column(
         &self,
@@ -538,7 +548,7 @@ pub(crate) enum ValueError {
     Range,
     /// An array of several dimensions, or that does not count from 1.
     Dimensions,
-    /// A whole old row that lacks a value.
+    /// A row without a value that the server should have sent.
     Missing,
 }
 
@@ -556,7 +566,7 @@ impl ValueError {
                 "an array has several dimensions, or does not count from 1, which a list cannot \
                  hold"
             }
-            Self::Missing => "a whole old row lacks a value",
+            Self::Missing => "the server left out a value of a row that should be whole",
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct CopyDecoder {
     carry: Vec<u8>,
     rows: usize,
     bytes: usize,
+    /// Bytes of a row beside its values of varying length.
+    width: usize,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl CopyDecoder {
     ) -> Self {
         Self {
             columns: columns(&types, 0),
+            width: types.iter().map(ColumnType::width).sum(),
             schema,
             types,
             limits,
@@ -196,7 +199,7 @@ impl CopyDecoder {
             appended.map_err(|error| unsupported(&self.schema, error))?;
         }
         self.rows += 1;
-        self.bytes += length;
+        self.bytes += length + self.width;
         Ok(Part::Taken(length))
     }
 }

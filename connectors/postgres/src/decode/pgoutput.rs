@@ -247,16 +247,6 @@ impl<'a> Message<'a> {
         Self::parse_rest(*tag, Reader(rest))
     }
 
-    /// Reads a message inside a streamed block: the transaction, perhaps a sub-transaction, that
-    /// made it, and the message.
-    ///
-    /// # Errors
-    /// As [`Self::parse`].
-    pub(crate) fn parse_streamed(body: &'a [u8]) -> Result<(u32, Self)> {
-        let (tag, xid, rest) = split_streamed(body)?;
-        Ok((xid, Self::parse_rest(tag, Reader(rest))?))
-    }
-
     fn parse_rest(tag: u8, mut reader: Reader<'a>) -> Result<Self> {
         let message = match tag {
             b'I' => {

@@ -26,6 +26,8 @@ pub(crate) struct TableVersion {
     fields: Vec<Place>,
     /// Columns that no field of a row fills: always null.
     unsent: Vec<usize>,
+    /// Bytes of a row beside its values of varying length.
+    width: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,11 +90,14 @@ impl TableVersion {
         let unsent = (0..schema.columns.len())
             .filter(|index| sent(*index).is_none())
             .collect();
+        // Op, number and place come with every row.
+        let width = types.iter().map(ColumnType::width).sum::<usize>() + 17;
         Ok(Self {
             schema,
             types,
             fields,
             unsent,
+            width,
         })
     }
 
@@ -144,6 +149,17 @@ impl RowChange<'_> {
             _ => 1,
         }
     }
+}
+
+/// What to make of values that a row leaves out because they did not change.
+#[derive(Debug, Clone, Copy)]
+enum Lacking<'a> {
+    /// The row should be whole.
+    Nothing,
+    /// They are marked absent.
+    Absent,
+    /// They are taken from the whole old row.
+    Taken(Tuple<'a>),
 }
 
 /// The transaction that a row belongs to.
@@ -202,7 +218,8 @@ impl Rows {
         self.ops.len()
     }
 
-    /// Bytes in memory, nearly: as many as the values had on the wire, and each row's own.
+    /// Bytes in memory, rather more than less: as many as the values had on the wire, and each
+    /// row's own.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -249,30 +266,32 @@ impl Rows {
     ) -> Result<(), RowError> {
         match change {
             RowChange::Insert(new) => {
-                self.append_row(version, new, None)?;
+                self.append_row(version, new, Lacking::Nothing)?;
                 self.end_row(Op::Insert, seq, offset);
             }
             RowChange::Delete(old) => {
-                self.append_row(version, old.tuple(), None)?;
+                self.append_row(version, old.tuple(), Lacking::Nothing)?;
                 self.end_row(Op::Delete, seq, offset);
             }
             RowChange::Update(None, new) => {
-                self.append_row(version, new, None)?;
+                self.append_row(version, new, Lacking::Absent)?;
                 self.end_row(Op::Update, seq, offset);
             }
             RowChange::Update(Some(old), new) => {
-                let whole = match old {
-                    Old::Key(_) => None,
-                    Old::Full(tuple) => Some(tuple),
+                let lacking = match old {
+                    Old::Key(_) => Lacking::Absent,
+                    Old::Full(whole) => Lacking::Taken(whole),
                 };
                 if version.moves(old.tuple(), new)? {
-                    self.append_row(version, old.tuple(), None)?;
+                    self.append_row(version, old.tuple(), Lacking::Nothing)?;
                     self.end_row(Op::MoveOut, seq - 1, offset);
-                    self.append_row(version, new, whole)?;
+                    self.append_row(version, new, lacking)?;
                     self.end_row(Op::MoveIn, seq, offset);
                 } else {
-                    self.append_row(version, new, whole)?;
-                    if let Some(old) = whole.filter(|_| version.schema.identity == Identity::Full) {
+                    self.append_row(version, new, lacking)?;
+                    if let Old::Full(old) = old
+                        && version.schema.identity == Identity::Full
+                    {
                         self.append_before(version, old)?;
                     }
                     self.end_row(Op::Update, seq, offset);
@@ -288,21 +307,20 @@ impl Rows {
         self.offset.push(offset);
     }
 
-    /// Appends a row; what it leaves out is taken from the whole old row, where there is one.
     #[inline]
     fn append_row(
         &mut self,
         version: &TableVersion,
         row: Tuple<'_>,
-        whole: Option<Tuple<'_>>,
+        lacking: Lacking<'_>,
     ) -> Result<(), RowError> {
         version.check_width(row)?;
-        let mut old = match whole {
-            Some(old) => {
-                version.check_width(old)?;
-                Some(old.fields())
+        let mut old = match lacking {
+            Lacking::Taken(whole) => {
+                version.check_width(whole)?;
+                Some(whole.fields())
             }
-            None => None,
+            Lacking::Absent | Lacking::Nothing => None,
         };
         for (field, place) in zip(row.fields(), &version.fields) {
             let mut field = field?;
@@ -320,6 +338,9 @@ impl Rows {
                 Field::Text(text) => column.append_text(text)?,
                 Field::Binary(bytes) => column.append_binary(bytes)?,
                 Field::Null => column.append_null(),
+                Field::Unchanged if matches!(lacking, Lacking::Nothing) => {
+                    return Err(ValueError::Missing.into());
+                }
                 Field::Unchanged => {
                     column.append_null();
                     self.absent[index].push(u32::try_from(self.ops.len()).unwrap_or(u32::MAX));
@@ -329,7 +350,10 @@ impl Rows {
         for &index in &version.unsent {
             self.columns[index].append_null();
         }
-        self.bytes += row.bytes() + 17;
+        self.bytes += row.bytes() + version.width;
+        if self.before.is_some() {
+            self.bytes += version.width;
+        }
         Ok(())
     }
 

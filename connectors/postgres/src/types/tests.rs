@@ -542,7 +542,7 @@ fn clock_text(micros: u64) -> String {
         seconds / 60 % 60,
         seconds % 60
     );
-    if micros % 1_000_000 != 0 {
+    if !micros.is_multiple_of(1_000_000) {
         write!(text, ".{:06}", micros % 1_000_000).expect("a string");
         text.truncate(text.trim_end_matches('0').len());
     }

@@ -454,6 +454,25 @@ fn a_value_that_cannot_be_represented_stops_its_table_alone_until_the_next_snaps
 }
 
 #[test]
+fn a_new_row_with_a_value_left_out_stops_its_table() {
+    let messages = messages(STORY_LOG);
+    let mut broken = messages.clone();
+    for (_, body) in &mut broken {
+        if body.ends_with(b"t\0\0\0\x011t\0\0\0\x01a") && body[0] == b'I' {
+            body.truncate(body.len() - 6);
+            body.push(b'u');
+        }
+    }
+    assert_ne!(broken, messages);
+    let mut decoder = decoder(&checkpoint(0, 0), BatchLimits::default());
+    let events = feed(&mut decoder, &broken);
+    assert!(events.iter().any(|event| matches!(
+        event,
+        ChangeEvent::Failed { seq: 5, message, .. } if message.contains("keyless")
+    )));
+}
+
+#[test]
 fn a_table_that_cannot_be_looked_up_fails_alone() {
     let messages = messages(STORY_LOG);
     let mut decoder = decoder(&checkpoint(0, 0), BatchLimits::default());

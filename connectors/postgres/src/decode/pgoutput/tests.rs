@@ -13,12 +13,12 @@ fn all_fields(tuple: Tuple<'_>) -> Result<Vec<Field<'_>>> {
 
 /// Reads a message and everything in it.
 fn exhaust(body: &[u8], streamed: bool) -> Result<()> {
-    let message = if streamed {
-        Message::parse_streamed(body)?.1
-    } else {
-        Message::parse(body)?
-    };
-    match message {
+    let mut plain = body.to_vec();
+    if streamed {
+        let (tag, _, rest) = split_streamed(body)?;
+        plain = [&[tag], rest].concat();
+    }
+    match Message::parse(&plain)? {
         Message::Insert { new, .. } => all_fields(new).map(drop),
         Message::Update { old, new, .. } => {
             if let Some(old) = old {
