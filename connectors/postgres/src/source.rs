@@ -317,8 +317,7 @@ impl Source for PostgresSource {
             match stream::start(&self.server, from, known, limits).await {
                 // A session that has just died keeps its slot for a moment.
                 Err(error)
-                    if error.is_transient()
-                        && stream::slot_is_busy(&error)
+                    if stream::slot_is_busy(&error)
                         && tokio::time::Instant::now() < deadline =>
                 {
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -348,21 +347,9 @@ impl Source for PostgresSource {
         let server = &self.server;
         let mut removed = Vec::new();
         let mut session = server.session().await?;
-        let deadline = tokio::time::Instant::now() + SLOT_PATIENCE;
         let name = &server.choices.slot;
-        while server.config.manage_slot == Manage::Own {
-            match slot::drop(&mut session, name).await {
-                Ok(was_there) => {
-                    if was_there {
-                        removed.push(format!("slot {name}"));
-                    }
-                    break;
-                }
-                Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Err(error) => return Err(error),
-            }
+        if server.config.manage_slot == Manage::Own && drop_slot(&mut session, name).await? {
+            removed.push(format!("slot {name}"));
         }
         if server.config.manage_publication == Manage::Own {
             for name in [
@@ -379,6 +366,21 @@ impl Source for PostgresSource {
         }
         session.close().await;
         Ok(removed)
+    }
+}
+
+/// Drops the slot, waiting a moment for a session that has just died. Whether it was there.
+async fn drop_slot(session: &mut Session, name: &str) -> Result<bool> {
+    let deadline = tokio::time::Instant::now() + SLOT_PATIENCE;
+    loop {
+        match slot::drop(session, name).await {
+            Err(error)
+                if stream::slot_is_busy(&error) && tokio::time::Instant::now() < deadline =>
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            result => return result,
+        }
     }
 }
 

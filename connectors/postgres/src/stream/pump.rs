@@ -312,10 +312,10 @@ async fn before(
         give(decoder, mark)?;
     }
     while let Some(step) = decoder.next()? {
-        if let Step::Event(event) = step {
-            if !outlet.send(event).await {
-                return Ok(false);
-            }
+        if let Step::Event(event) = step
+            && !outlet.send(event).await
+        {
+            return Ok(false);
         }
     }
     Ok(true)
