@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cdc_api::{Error, Result, Sink, Source, TableSelection};
+use cdc_api::{Result, Sink, Source, TableSelection};
 use serde::Deserialize;
 
+use crate::config::load::unknown_kind;
 use crate::config::{SinkConfig, SourceConfig};
 use crate::pipeline::SinkParts;
 
@@ -74,7 +75,7 @@ pub fn sink_kinds() -> Vec<&'static str> {
 pub fn source(config: &SourceConfig, pipeline: &str) -> Result<Arc<dyn Source>> {
     match SOURCES.iter().find(|row| row.kind == config.kind) {
         Some(row) => (row.make)(config, pipeline),
-        None => Err(unknown("source", &config.kind, &source_kinds())),
+        None => Err(unknown_kind(&config.section, &config.kind, &source_kinds())),
     }
 }
 
@@ -98,7 +99,7 @@ pub fn source_tables(config: &SourceConfig) -> Result<TableSelection> {
 /// `Config`, with file and line.
 pub fn sink(config: &SinkConfig, pipeline: &str) -> Result<SinkParts> {
     let Some(row) = SINKS.iter().find(|row| row.kind == config.kind) else {
-        return Err(unknown("sink", &config.kind, &sink_kinds()));
+        return Err(unknown_kind(&config.section, &config.kind, &sink_kinds()));
     };
     Ok(SinkParts {
         name: config.name.clone(),
@@ -107,9 +108,4 @@ pub fn sink(config: &SinkConfig, pipeline: &str) -> Result<SinkParts> {
         linger: config.delivery.linger.unwrap_or(row.linger),
         sink: (row.make)(config, pipeline)?,
     })
-}
-
-fn unknown(what: &str, kind: &str, known: &[&str]) -> Error {
-    Error::config(format!("there is no {what} of type `{kind}`"))
-        .hint(format!("the types are: {}", known.join(", ")))
 }

@@ -184,18 +184,13 @@ fn init_refuses_what_it_must_not_replace() {
         text.contains("exit code 2") && text.contains("postgres://"),
         "{text}"
     );
-    let text = said(
-        folder.path(),
-        &[
-            "init",
-            "postgres://u:geheim@127.0.0.1:1/x",
-            "-c",
-            "new.yaml",
-        ],
-    );
+    let url = "postgres://u:geheim@127.0.0.1:1/x";
+    let output = run(folder.path(), &["init", url, "-c", "new.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        text.contains("exit code 1") && !text.contains("geheim"),
-        "{text}"
+        stderr.contains("hint: ") && !stderr.contains("geheim"),
+        "{stderr}"
     );
     assert!(!folder.path().join("new.yaml").exists());
 }

@@ -263,7 +263,7 @@ fn secrets_are_in_no_debug_output_and_no_refusal() {
         format!("{text}    mode: \"${{DB_PASSWORD}}\"\n"),
         format!("{text}log: {{level: \"${{DB_PASSWORD}}\"}}\n"),
         text.replace("type: duckdb", "type: \"${DB_PASSWORD}\""),
-        text.replace("[public.*]", "[\"${DB_PASSWORD}\"]"),
+        format!("{text}    tables: [\"${{DB_PASSWORD}}\"]\n"),
         text.replace("name: shop", "name: \"${DB_PASSWORD}\""),
     ] {
         let said = refusal(&wrong);

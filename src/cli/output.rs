@@ -43,7 +43,11 @@ fn described(error: &Error, colour: bool) -> String {
     let mut text = format!("{} {error}", painted("error:", Tone::Bad, colour));
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        text.push_str(&format!("\n  caused by: {error}"));
+        let because = error.to_string();
+        // Many errors name their cause in their own words.
+        if !text.contains(&because) {
+            text.push_str(&format!("\n  caused by: {because}"));
+        }
         cause = error.source();
     }
     if let Some(hint) = error.hint_text() {

@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
     /// How long at most: 10s, 500ms, 1h30m.
-    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = parse_duration)]
     timeout: Duration,
 }
 

@@ -15,6 +15,7 @@ use super::{
     Acknowledge, AdminConfig, Config, JournalConfig, LogConfig, SinkConfig, SnapshotConfig,
     SourceConfig, reference, units,
 };
+use crate::registry;
 
 /// The file to read: `given` (`-c`), else `$CDC_CONFIG`, else `./cdc.yaml`.
 pub fn find(given: Option<&Path>) -> PathBuf {
@@ -38,10 +39,16 @@ pub fn load(file: &Path) -> Result<Config> {
                  `cdc init postgres://user:password@host/database`",
             )
     })?;
-    parse(&text, file, &|name| std::env::var(name).ok())
+    let config = parse(&text, file, &|name| std::env::var(name).ok())?;
+    // Connectors that are made touch nothing; what they refuse is to be told now.
+    registry::source(&config.source, &config.name)?;
+    for sink in &config.sinks {
+        registry::sink(sink, &config.name)?;
+    }
+    Ok(config)
 }
 
-/// As [`load`], from a text and an environment.
+/// As [`load`], from a text and an environment; connectors' sections are not read yet.
 ///
 /// # Errors
 /// As for [`load`].
@@ -146,6 +153,13 @@ fn kind(node: &mut Node, path: &str, file: &Path) -> Result<String> {
             .within(path)
             .into_error(file));
     };
+    if value.is_referenced() {
+        return Err(Fault::new("is to be written out")
+            .at(key.line)
+            .within("type")
+            .within(path)
+            .into_error(file));
+    }
     read::<Kind>(&value, &[])
         .map(|kind| kind.0)
         .map_err(|fault| {

@@ -96,6 +96,8 @@ pub(super) struct Fault {
     /// From the outside in; `[3]` for list items.
     path: Vec<String>,
     unknown: Option<Unknown>,
+    /// In the words of whoever parsed a value, which may repeat it.
+    foreign: bool,
 }
 
 /// An unknown key: which are known is complete only when the whole section has been read.
@@ -113,6 +115,7 @@ impl Fault {
             line: None,
             path: Vec::new(),
             unknown: None,
+            foreign: false,
         }
     }
 
@@ -126,6 +129,14 @@ impl Fault {
     #[must_use]
     pub(super) fn at(mut self, line: usize) -> Self {
         self.line.get_or_insert(line);
+        self
+    }
+
+    /// Hides a value that came from the environment or a file.
+    fn about(mut self, node: &Node) -> Self {
+        if self.foreign && node.is_referenced() {
+            self.what = "what the reference stands for is not accepted here".to_owned();
+        }
         self
     }
 
@@ -208,7 +219,10 @@ impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(what: T) -> Self {
-        Self::new(what.to_string())
+        Self {
+            foreign: true,
+            ..Self::new(what.to_string())
+        }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -499,7 +513,7 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         };
         let bytes = key.name.ends_with("_bytes");
         seed.deserialize(Reader { node, bytes })
-            .map_err(|fault| fault.at(key.line).within(&key.name))
+            .map_err(|fault| fault.about(node).at(key.line).within(&key.name))
     }
 }
 

@@ -68,6 +68,15 @@ impl Node {
         Some(entries.remove(index))
     }
 
+    /// Whether any of it came from the environment or a file.
+    pub(super) fn is_referenced(&self) -> bool {
+        match &self.value {
+            Value::Scalar(scalar) => scalar.referenced,
+            Value::List(items) => items.iter().any(Self::is_referenced),
+            Value::Map(entries) => entries.iter().any(|(_, node)| node.is_referenced()),
+        }
+    }
+
     /// Calls `change` for every scalar, with its line, until one fails.
     pub(super) fn scalars<E>(
         &mut self,
