@@ -7,7 +7,7 @@ use cdc_api::Result;
 
 use crate::admin::ControlEnd;
 use crate::config::Config;
-use crate::journal::JournalConfig;
+use crate::journal::{JournalConfig, Work};
 use crate::pipeline::{self, Mode, Parts, Settings};
 use crate::registry;
 use crate::state::State;
@@ -31,6 +31,7 @@ pub async fn run(config: &Config, end: ControlEnd, mode: Mode) -> Result<()> {
         max_bytes: config.journal.max_bytes.map(|size| size.0),
         keep: config.journal.keep,
         compression: config.journal.compression,
+        work: Work::Threads,
     };
     let parts = Parts {
         settings: Settings::from(config),

@@ -36,10 +36,13 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cdc_api::{ChangeEvent, Checkpoint, Error, Result, TableSchema};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::watch;
 
 pub use cursor::Cursor;
 
@@ -75,6 +78,8 @@ pub struct JournalConfig {
     pub keep: Duration,
     /// How frames are compressed.
     pub compression: Compression,
+    /// Where files are read and written.
+    pub work: Work,
 }
 
 impl JournalConfig {
@@ -87,6 +92,7 @@ impl JournalConfig {
             max_bytes: None,
             keep: Duration::ZERO,
             compression: Compression::Lz4,
+            work: Work::Threads,
         }
     }
 
@@ -94,6 +100,17 @@ impl JournalConfig {
         let quarter = self.max_bytes.map_or(u64::MAX, |max| max / 4);
         self.segment_bytes.min(quarter)
     }
+}
+
+/// Where the journal reads and writes its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Work {
+    /// On threads of its own: the runtime's workers never wait for the disk.
+    #[default]
+    Threads,
+    /// On the tasks that use it, in an order and at times that Tokio's clock alone decides, for
+    /// simulations. A runtime that is dropped loses what was not written, as a kill does.
+    InPlace,
 }
 
 /// How the bodies of frames are compressed.
@@ -187,6 +204,9 @@ impl Journal {
         identity: &JournalIdentity,
     ) -> Result<(Self, Recovered)> {
         let identity = identity.clone();
+        if config.work == Work::InPlace {
+            return Self::open_blocking(disk, pin_grace, config, &identity);
+        }
         tokio::task::spawn_blocking(move || Self::open_blocking(disk, pin_grace, config, &identity))
             .await
             .map_err(|error| Error::internal("opening the journal broke off").caused_by(error))?
@@ -234,14 +254,21 @@ impl Journal {
             inner,
         ));
         let writer = Writer::new(Arc::clone(&shared), disk, appender);
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|error| Error::transient("cannot start a thread").caused_by(error))?;
+        let thread = match shared.config.work {
+            Work::Threads => std::thread::Builder::new()
+                .name("journal".to_owned())
+                .spawn(move || writer.run())
+                .map(Some)
+                .map_err(|error| Error::transient("cannot start a thread").caused_by(error))?,
+            Work::InPlace => {
+                tokio::spawn(writer.run_in_place());
+                None
+            }
+        };
         let journal = Self {
             thread: Arc::new(WriterThread {
                 shared: Arc::clone(&shared),
-                thread: Mutex::new(Some(thread)),
+                thread: Mutex::new(thread),
             }),
             shared,
         };

@@ -24,6 +24,7 @@
 //! - [`registry`] the only file that names connector crates.
 //! - [`pipeline`] the engine: capture, workers, copies, commands, status.
 //! - [`journal`] segments, cursors, retention. [`state`] the data directory: lock, plans, failures.
+//! - [`watch`] values that tasks wait on, in an order that a simulation can repeat.
 //! - [`admin`] the Unix socket and the TCP listener. [`metrics`] every metric name, once.
 //! - `connectors/api` the contract; `connectors/*` sources and sinks, which know neither this
 //!   crate nor each other.
@@ -54,3 +55,4 @@ pub mod metrics;
 pub mod pipeline;
 pub mod registry;
 pub mod state;
+pub mod watch;

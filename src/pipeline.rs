@@ -29,7 +29,7 @@ mod worker;
 use std::sync::Arc;
 
 use cdc_api::{Checkpoint, Error, Result, Source};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,7 @@ use crate::admin::control::{Command, ControlEnd};
 use crate::admin::status::{PipelineState, SourceState, TableState};
 use crate::journal::{Journal, JournalConfig, JournalIdentity};
 use crate::state::{PipelineRecord, State};
+use crate::watch;
 
 pub use self::shared::Settings;
 pub use self::worker::SinkParts;

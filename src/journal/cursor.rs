@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cdc_api::{ChangeEvent, Error, Result, TableSchema};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::Work;
 use super::directory::{damaged, missing};
 use super::filter::Filter;
 use super::segment::SegmentReader;
 use super::shared::{Inner, Shared, closed, not_started};
+use crate::watch;
 
 /// Bytes of events that are taken from memory at a time.
 const AHEAD: usize = 4 << 20;
@@ -152,6 +153,10 @@ impl Cursor {
                 self.part(&inner)?
             };
             let reader = self.reader.take();
+            if self.shared.config.work == Work::InPlace {
+                let read = part.read(reader)?;
+                return Ok(self.keep(read));
+            }
             self.reading = Some(tokio::task::spawn_blocking(move || part.read(reader)));
         }
         let Some(reading) = &mut self.reading else {
@@ -161,6 +166,11 @@ impl Cursor {
         self.reading = None;
         let read = outcome
             .map_err(|error| Error::internal("reading the journal broke off").caused_by(error))??;
+        Ok(self.keep(read))
+    }
+
+    /// Takes what a read from disk has brought; `true`.
+    fn keep(&mut self, read: Read) -> bool {
         self.reader = Some(read.reader);
         if std::mem::take(&mut self.fresh) {
             for schema in read.shapes {
@@ -176,7 +186,7 @@ impl Cursor {
         if inner.unneeded() > 0 {
             self.shared.release(&mut inner);
         }
-        Ok(true)
+        true
     }
 
     /// Takes what is in memory; `false` at the end.

@@ -5,28 +5,69 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cdc_api::{ChangeEvent, Checkpoint, Error, ErrorKind, Result};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::intake::Intake;
 use super::retention::Retained;
 use super::{JournalConfig, event};
+use crate::watch;
 
 pub(super) struct Shared {
     pub(super) config: JournalConfig,
     /// How long a dropped pin goes on holding.
     pub(super) pin_grace: Duration,
     inner: Mutex<Inner>,
-    /// Wakes the writer thread.
-    pub(super) work: Condvar,
+    /// Wakes the writer.
+    pub(super) work: Bell,
     /// Wakes whoever waits for room, for durability or for the end.
     pub(super) changed: Notify,
     /// The index after the last appended event; wakes cursors.
     pub(super) appended: watch::Sender<u64>,
     pub(super) tail: watch::Sender<Option<Checkpoint>>,
     pub(super) durable: watch::Sender<Option<Checkpoint>>,
+}
+
+/// Wakes the writer, a thread or a task; see [`super::Work`].
+#[derive(Default)]
+pub(super) struct Bell {
+    thread: Condvar,
+    task: Notify,
+}
+
+impl Bell {
+    pub(super) fn notify_one(&self) {
+        self.thread.notify_one();
+        self.task.notify_one();
+    }
+
+    /// Blocks until rung, `limit` at most.
+    pub(super) fn wait<'a>(
+        &self,
+        inner: MutexGuard<'a, Inner>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, Inner> {
+        match limit {
+            None => self
+                .thread
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                self.thread
+                    .wait_timeout(inner, limit)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        }
+    }
+
+    /// Waits until rung; a ring that nobody waited for counts.
+    pub(super) async fn rung(&self) {
+        self.task.notified().await;
+    }
 }
 
 /// One event in memory.
@@ -129,7 +170,7 @@ impl Shared {
         Self {
             config,
             pin_grace,
-            work: Condvar::new(),
+            work: Bell::default(),
             changed: Notify::new(),
             appended: watch::Sender::new(inner.next_index()),
             tail: watch::Sender::new(tail.clone()),

@@ -5,10 +5,11 @@
 //! the disk refuses, it keeps everything in memory and tries again every [`RETRY_AFTER`].
 
 use std::fs;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use cdc_api::{ChangeEvent, Error, Result};
+use tokio::time::Instant;
 
 use super::appender::Appender;
 use super::disk::Disk;
@@ -68,70 +69,112 @@ impl Writer {
         }
     }
 
-    /// Works until the journal is closed.
+    /// Works on its own thread until the journal is closed.
     pub(super) fn run(mut self) {
         // However the thread ends, nobody waits for it any more.
         let _ended = Ended(Arc::clone(&self.shared));
+        let shared = Arc::clone(&self.shared);
         loop {
-            let done = match self.next() {
-                Job::Restore => self.restore(),
-                Job::Write(events) => self.write(&events),
-                Job::Sync => self.sync().map(|()| self.settle()),
-                Job::Retain => {
-                    self.retain();
-                    Ok(())
+            let mut inner = shared.lock();
+            let job = loop {
+                let now = Instant::now();
+                match self.next(&mut inner, now) {
+                    Ok(job) => break job,
+                    Err(wake) => {
+                        let limit = wake.map(|at| at.saturating_duration_since(now));
+                        inner = shared.work.wait(inner, limit);
+                    }
                 }
-                Job::Reset(reset) => {
-                    let outcome = self.reset(&reset);
-                    // The caller may have gone.
-                    let _ = reset.done.send(outcome);
-                    Ok(())
-                }
-                Job::End => return,
             };
-            if let Err(error) = done {
-                self.fail(&error);
+            drop(inner);
+            if !self.perform(job) {
+                return;
             }
         }
     }
 
-    /// Waits for something to do.
-    fn next(&mut self) -> Job {
+    /// The same as a task, which is over when it is dropped: [`super::Work::InPlace`].
+    pub(super) async fn run_in_place(mut self) {
+        let _ended = Ended(Arc::clone(&self.shared));
         let shared = Arc::clone(&self.shared);
-        let mut inner = shared.lock();
         loop {
-            if let Some(reset) = inner.reset.take() {
-                return Job::Reset(reset);
+            let next = self.next(&mut shared.lock(), Instant::now());
+            match next {
+                Ok(job) => {
+                    if !self.perform(job) {
+                        return;
+                    }
+                    // Others may come between two jobs, as they do beside a thread.
+                    tokio::task::yield_now().await;
+                }
+                Err(None) => shared.work.rung().await,
+                Err(Some(wake)) => {
+                    tokio::select! {
+                        biased;
+                        () = shared.work.rung() => {}
+                        () = tokio::time::sleep_until(wake) => {}
+                    }
+                }
             }
-            let now = Instant::now();
-            let held = inner.dropped.len();
-            inner.dropped.retain(|&(until, _)| until > now);
-            inner.retention_due |= inner.dropped.len() < held;
-            if now >= self.retain_after && (inner.retention_due || self.aged(&inner, now)) {
-                inner.retention_due = false;
-                self.retained_at = now;
-                return Job::Retain;
-            }
-            let resting = self.retry_at.filter(|&at| at > now);
-            if inner.closing && (resting.is_some() || inner.synced == inner.next_index()) {
-                return Job::End;
-            }
-            if resting.is_none()
-                && let Some(job) = self.due(&inner, now)
-            {
-                return job;
-            }
-            let wake = [
-                resting,
-                self.dirty
-                    .map(|since| since + SYNC_AFTER)
-                    .filter(|&at| at > now),
-                inner.retention_due.then_some(self.retain_after),
-                inner.dropped.iter().map(|&(until, _)| until).min(),
-                (!shared.config.keep.is_zero()).then(|| self.retained_at + AGE_EVERY),
-            ];
-            inner = wait(&shared, inner, wake.into_iter().flatten().min(), now);
         }
+    }
+
+    /// `false` when there is nothing more to do, ever.
+    fn perform(&mut self, job: Job) -> bool {
+        let done = match job {
+            Job::Restore => self.restore(),
+            Job::Write(events) => self.write(&events),
+            Job::Sync => self.sync().map(|()| self.settle()),
+            Job::Retain => {
+                self.retain();
+                Ok(())
+            }
+            Job::Reset(reset) => {
+                let outcome = self.reset(&reset);
+                // The caller may have gone.
+                let _ = reset.done.send(outcome);
+                Ok(())
+            }
+            Job::End => return false,
+        };
+        if let Err(error) = done {
+            self.fail(&error);
+        }
+        true
+    }
+
+    /// What to do next, or when to look again.
+    fn next(&mut self, inner: &mut Inner, now: Instant) -> Result<Job, Option<Instant>> {
+        if let Some(reset) = inner.reset.take() {
+            return Ok(Job::Reset(reset));
+        }
+        let held = inner.dropped.len();
+        inner.dropped.retain(|&(until, _)| until > now);
+        inner.retention_due |= inner.dropped.len() < held;
+        if now >= self.retain_after && (inner.retention_due || self.aged(inner, now)) {
+            inner.retention_due = false;
+            self.retained_at = now;
+            return Ok(Job::Retain);
+        }
+        let resting = self.retry_at.filter(|&at| at > now);
+        if inner.closing && (resting.is_some() || inner.synced == inner.next_index()) {
+            return Ok(Job::End);
+        }
+        if resting.is_none()
+            && let Some(job) = self.due(inner, now)
+        {
+            return Ok(job);
+        }
+        let wake = [
+            resting,
+            self.dirty
+                .map(|since| since + SYNC_AFTER)
+                .filter(|&at| at > now),
+            inner.retention_due.then_some(self.retain_after),
+            inner.dropped.iter().map(|&(until, _)| until).min(),
+            (!self.shared.config.keep.is_zero()).then(|| self.retained_at + AGE_EVERY),
+        ];
+        Err(wake.into_iter().flatten().min())
     }
 
     /// What there is to write or to sync.
@@ -321,27 +364,6 @@ impl Writer {
         self.settle();
         self.shared.changed.notify_waiters();
         Ok(())
-    }
-}
-
-fn wait<'a>(
-    shared: &'a Shared,
-    inner: MutexGuard<'a, Inner>,
-    until: Option<Instant>,
-    now: Instant,
-) -> MutexGuard<'a, Inner> {
-    match until {
-        None => shared
-            .work
-            .wait(inner)
-            .unwrap_or_else(PoisonError::into_inner),
-        Some(at) => {
-            shared
-                .work
-                .wait_timeout(inner, at.saturating_duration_since(now))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0
-        }
     }
 }
 

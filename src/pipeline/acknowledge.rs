@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use cdc_api::{Checkpoint, Position};
-use tokio::sync::watch;
 
 use crate::config::Acknowledge;
+use crate::watch;
 
 /// Gathers checkpoints, gives the position that may be acknowledged.
 #[derive(Debug)]

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use cdc_api::{ChangeEvent, ChangeStream, Error, ErrorKind, Position, Result};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::shared::Shared;
 use crate::admin::status::SourceState;
+use crate::watch;
 
 /// Reads the source until stopped.
 pub(super) struct Capture {

@@ -19,7 +19,7 @@ use cdc_api::{
     Snapshot, TableCopy, TableId, TableSchema,
 };
 use futures::StreamExt;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::backoff::Backoff;
 use super::board::Meter;
@@ -27,6 +27,7 @@ use super::catch_up::{Begin, CatchUp};
 use super::shared::Shared;
 use crate::journal::Pin;
 use crate::state::Phase;
+use crate::watch;
 
 /// Changes left to replay, below which the worker lets the table join between two commits.
 const NEARLY_THERE: usize = 20_000;
@@ -199,7 +200,10 @@ impl Job {
             let mut running = futures::stream::iter(queue)
                 .map(|(index, chunk)| async move {
                     let copy: &Copying = &copies[index];
-                    (index, copy.chunk(snapshot.as_ref(), &chunk, limits, seq).await)
+                    (
+                        index,
+                        copy.chunk(snapshot.as_ref(), &chunk, limits, seq).await,
+                    )
                 })
                 .buffer_unordered(workers);
             while let Some((index, done)) = running.next().await {

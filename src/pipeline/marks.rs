@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use crate::watch;
 
 /// Shared between the capture task, which passes marks, and whoever waits for one.
 #[derive(Debug, Clone)]

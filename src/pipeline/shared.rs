@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdc_api::{BatchLimits, Error, Source, TableId, TableName, TableSchema};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::acknowledge::Acknowledger;
 use super::board::SourceBoard;
@@ -12,6 +12,7 @@ use super::marks::Marks;
 use crate::config::{Acknowledge, Config};
 use crate::journal::Journal;
 use crate::state::State;
+use crate::watch;
 
 /// How the engine works, apart from what each sink has of its own.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ use cdc_api::{
     ChangeBatch, ChangeEvent, Checkpoint, CopyId, Difference, Error, ErrorKind, Result, Sink,
     TableId,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,7 @@ use super::shared::{Captured, Shared};
 use crate::admin::status::SinkState;
 use crate::config::{Delivery, OnTableError};
 use crate::journal::{Cursor, Pin};
+use crate::watch;
 
 /// A sink, and how it is to be served.
 pub struct SinkParts {
