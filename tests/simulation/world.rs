@@ -10,7 +10,7 @@ use std::time::Duration;
 use cdc::admin::control::{Command, ControlEnd};
 use cdc::admin::status::Status;
 use cdc::config::{Acknowledge, ByteSize, Config, Delivery};
-use cdc::journal::{Compression, JournalConfig};
+use cdc::journal::{Compression, JournalConfig, Work};
 use cdc::pipeline::{self, Mode, Parts, Settings, SinkParts};
 use cdc::state::State;
 use cdc_api::testing::content::Flavour;
@@ -41,7 +41,7 @@ pub struct Outcome {
     /// Things that happened, and a hash of all of them.
     pub steps: u64,
     pub hash: u64,
-    /// The last of them.
+    /// The last of them, as many as the trace keeps.
     pub lines: Vec<String>,
 }
 
@@ -253,6 +253,7 @@ impl World {
                 max_bytes: self.tuning.max_bytes,
                 keep: Duration::ZERO,
                 compression: Compression::None,
+                work: Work::InPlace,
             },
             state: State::open(&data).expect("the data directory is ours"),
         }
@@ -285,7 +286,9 @@ impl World {
             }
             outcome
         });
+        self.trace.set_silent(true);
         drop(runtime);
+        self.trace.set_silent(false);
         if !ends {
             self.kills += 1;
             self.trace.note(format_args!("killed"));
@@ -417,13 +420,13 @@ impl World {
 
     fn outcome(self, verdict: Result<(), String>) -> Outcome {
         let violations = self.trace.violations();
-        let lines = self.trace.tail(SHOWN);
+        let lines = self.trace.tail(usize::MAX);
         let verdict = match (verdict, violations.as_slice()) {
             (Ok(()), []) => Ok(()),
             (verdict, violations) => Err(format!(
                 "{}\nbreaches: {violations:#?}\nthe end of what happened:\n  {}",
                 verdict.err().unwrap_or_default(),
-                lines.join("\n  ")
+                lines[lines.len().saturating_sub(SHOWN)..].join("\n  ")
             )),
         };
         Outcome {

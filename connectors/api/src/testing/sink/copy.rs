@@ -40,7 +40,7 @@ impl MemoryCopy {
         if self.failed {
             self.target.violation(format_args!(
                 "{what} of copy {} after an error: it is to be opened again",
-                self.copy.0
+                self.target.nth(self.copy)
             ));
         }
         self.target.pause().await;
@@ -74,7 +74,7 @@ impl MemoryCopy {
         if first <= before {
             self.target.violation(format_args!(
                 "catch-up of copy {} with seq {first}, not above {before}",
-                self.copy.0
+                self.target.nth(self.copy)
             ));
         }
         self.given = Some(last);
@@ -131,8 +131,10 @@ impl TableCopy for MemoryCopy {
         let Some((first, last)) = batch.seq_range() else {
             return Ok(());
         };
-        self.target
-            .note(format_args!("copy {} write {first}..={last}", self.copy.0));
+        self.target.note(format_args!(
+            "copy {} write {first}..={last}",
+            self.target.nth(self.copy)
+        ));
         if self.target.refuses_rows_of(batch.table.id) {
             self.failed = true;
             return Err(Error::data("a value cannot be represented")
@@ -164,7 +166,8 @@ impl TableCopy for MemoryCopy {
         if self.given.is_some_and(|last| last > seq) {
             self.target.violation(format_args!(
                 "copy {} commits at seq {seq} after a row with {:?}",
-                self.copy.0, self.given
+                self.target.nth(self.copy),
+                self.given
             ));
         }
         let content = self.content()?.clone();

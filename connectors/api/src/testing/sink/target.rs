@@ -47,6 +47,8 @@ pub struct MemoryTarget {
     trace: Trace,
     truth: Option<Database>,
     durable: Arc<Mutex<Durable>>,
+    /// Copies in the order in which they were first seen: their ids come from a clock.
+    seen: Arc<Mutex<Vec<CopyId>>>,
 }
 
 #[derive(Debug)]
@@ -131,6 +133,7 @@ impl MemoryTarget {
                 refused: BTreeSet::new(),
                 rng: StdRng::seed_from_u64(seed ^ 0x7369_6e6b),
             })),
+            seen: Arc::default(),
         }
     }
 
@@ -258,6 +261,16 @@ impl MemoryTarget {
         self.trace.violation(format!("{}: {what}", self.name));
     }
 
+    /// What a copy is called in the trace.
+    pub(super) fn nth(&self, copy: CopyId) -> usize {
+        let mut seen = lock(&self.seen);
+        let known = seen.iter().position(|known| *known == copy);
+        known.unwrap_or_else(|| {
+            seen.push(copy);
+            seen.len() - 1
+        })
+    }
+
     pub(super) fn owner(&self) -> u64 {
         self.durable().owner
     }
@@ -363,7 +376,11 @@ impl MemoryTarget {
                 },
             );
             drop(durable);
-            self.note(format_args!("joined {} from copy {}", table.name, copy.0));
+            self.note(format_args!(
+                "joined {} from copy {}",
+                table.name,
+                self.nth(copy)
+            ));
         }
         {
             let mut durable = self.durable();
@@ -436,7 +453,10 @@ impl MemoryTarget {
         if let Some(joined) = durable.tables.values().find(|joined| joined.copy == copy) {
             let name = joined.content.table().name.clone();
             drop(durable);
-            self.violation(format_args!("copy {} of {name} was joined already", copy.0));
+            self.violation(format_args!(
+                "copy {} of {name} was joined already",
+                self.nth(copy)
+            ));
             return Err(Error::internal("joined already").for_table(table.id));
         }
         if let Some(copying) = durable.copies.get(&copy) {
@@ -450,7 +470,8 @@ impl MemoryTarget {
             if other {
                 self.violation(format_args!(
                     "copy {} of {} resumed with another shape",
-                    copy.0, table.name
+                    self.nth(copy),
+                    table.name
                 ));
             }
             return Ok(());
@@ -466,7 +487,11 @@ impl MemoryTarget {
             },
         );
         drop(durable);
-        self.note(format_args!("copy {} of {} begins", copy.0, table.name));
+        self.note(format_args!(
+            "copy {} of {} begins",
+            self.nth(copy),
+            table.name
+        ));
         Ok(())
     }
 
@@ -476,7 +501,10 @@ impl MemoryTarget {
             Some(copying) => Ok(with(copying)),
             None => {
                 drop(durable);
-                self.violation(format_args!("copy {} is used, but it is gone", copy.0));
+                self.violation(format_args!(
+                    "copy {} is used, but it is gone",
+                    self.nth(copy)
+                ));
                 Err(Error::internal("the copy is gone"))
             }
         }
@@ -543,12 +571,12 @@ impl MemoryTarget {
         if twice {
             self.violation(format_args!(
                 "chunk {index} of copy {} finished twice",
-                copy.0
+                self.nth(copy)
             ));
         }
         self.note(format_args!(
             "chunk {index} of copy {} finished at {seq}",
-            copy.0
+            self.nth(copy)
         ));
         Ok(())
     }
@@ -561,9 +589,12 @@ impl MemoryTarget {
             back
         })?;
         if back {
-            self.violation(format_args!("copy {} goes back to seq {seq}", copy.0));
+            self.violation(format_args!(
+                "copy {} goes back to seq {seq}",
+                self.nth(copy)
+            ));
         }
-        self.note(format_args!("copy {} caught up to {seq}", copy.0));
+        self.note(format_args!("copy {} caught up to {seq}", self.nth(copy)));
         Ok(())
     }
 
@@ -571,7 +602,10 @@ impl MemoryTarget {
         let durable = self.durable();
         let Some(copying) = durable.copies.get(&copy) else {
             drop(durable);
-            self.violation(format_args!("join of copy {}, which is not there", copy.0));
+            self.violation(format_args!(
+                "join of copy {}, which is not there",
+                self.nth(copy)
+            ));
             return false;
         };
         let wrong = if copying.table.id != table {
@@ -583,7 +617,10 @@ impl MemoryTarget {
         };
         drop(durable);
         if let Some(wrong) = wrong {
-            self.violation(format_args!("join of copy {}, which {wrong}", copy.0));
+            self.violation(format_args!(
+                "join of copy {}, which {wrong}",
+                self.nth(copy)
+            ));
         }
         wrong.is_none()
     }
@@ -594,7 +631,10 @@ impl MemoryTarget {
         durable.copies.retain(|copy, _| keep.contains(copy));
         let gone = before - durable.copies.len();
         drop(durable);
-        self.note(format_args!("discarded {gone} copies but {keep:?}"));
+        let mut kept = keep.to_vec();
+        kept.sort_unstable();
+        let kept: Vec<usize> = kept.iter().map(|copy| self.nth(*copy)).collect();
+        self.note(format_args!("discarded {gone} copies but {kept:?}"));
     }
 
     pub(super) fn forget_checkpoint(&self) {
@@ -672,7 +712,7 @@ fn same(content: &Content, table: &Table) -> Result<(), String> {
 }
 
 /// Whether a batch is what [`ChangeBatch`] promises.
-pub(super) fn well_formed(batch: &ChangeBatch) -> Result<(), String> {
+pub(crate) fn well_formed(batch: &ChangeBatch) -> Result<(), String> {
     let rows = batch.len();
     let name = &batch.table.name;
     if batch.rows.num_rows() != rows || batch.seq.len() != rows || batch.offset.len() != rows {

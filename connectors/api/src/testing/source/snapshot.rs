@@ -139,6 +139,10 @@ impl Snapshot for ScriptedSnapshot {
         let step = usize::try_from(bytes / ROW_BYTES)
             .unwrap_or(usize::MAX)
             .max(1);
+        if now.rows.is_empty() && lock(&self.shared.state).rng.random_range(0..2) == 0 {
+            // Nothing to read, and nothing to be read later either: what comes is in the stream.
+            return Ok(Vec::new());
+        }
         let count = now.rows.len().div_ceil(step).max(1);
         let chunk = |index: usize, range: &Range| Chunk {
             index: u32::try_from(index).unwrap_or(u32::MAX),
