@@ -339,7 +339,7 @@ pub fn standard_config(url: &str, tables: &str) -> String {
         "name: shop\n\
          data_dir: ./data\n\
          source:\n  type: postgres\n  url: {url}\n  tables: {tables}\n\
-         sinks:\n  warehouse:\n    type: duckdb\n    path: shop.duckdb\n    mode: upsert\n  \
+         sinks:\n  warehouse:\n    type: duckdb\n    path: warehouse.duckdb\n    mode: upsert\n  \
          lake:\n    type: parquet\n    url: ./lake\n\
          snapshot:\n  chunk_bytes: 1MiB\n\
          discover_interval: 1s\n\

@@ -265,7 +265,7 @@ async fn a_warehouse_file_locked_by_another_is_waited_for_while_the_lake_goes_on
     let mut scene = Scene::streaming(15, TABLE).await;
     scene.assert_equal().await;
     assert!(scene.daemon.terminate().await.success());
-    let other = duckdb::Connection::open(scene.daemon.path("shop.duckdb"))
+    let other = duckdb::Connection::open(scene.daemon.path("warehouse.duckdb"))
         .expect("nobody else has it open");
     scene.daemon.start();
     let said = scene.daemon.refusal(LIMIT).await.to_lowercase();

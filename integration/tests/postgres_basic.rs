@@ -25,7 +25,7 @@ async fn existing_rows_and_later_changes_arrive_in_both_sinks() {
         scene.assert_equal().await;
         assert!(scene.daemon.terminate().await.success());
         let client = scene.server.client().await;
-        let file = scene.daemon.path("shop.duckdb");
+        let file = scene.daemon.path("warehouse.duckdb");
         compare::warehouse_file_equal(&client, &file, &[SCHEMA])
             .await
             .expect("the file alone is equal too");
@@ -158,7 +158,7 @@ async fn verify_finds_a_row_that_was_changed_behind_our_back() {
         .succeed(&["verify"])
         .expect("source and sink are equal");
     assert!(scene.daemon.terminate().await.success());
-    let connection = duckdb::Connection::open(scene.daemon.path("shop.duckdb"))
+    let connection = duckdb::Connection::open(scene.daemon.path("warehouse.duckdb"))
         .expect("nobody else has it open");
     connection
         .execute(

@@ -113,7 +113,7 @@ async fn server(wish: &Wish) -> Postgres {
 const SINKS: [(&str, &str); 2] = [
     (
         "DuckDB",
-        "  warehouse:\n    type: duckdb\n    path: shop.duckdb\n    mode: upsert\n",
+        "  warehouse:\n    type: duckdb\n    path: warehouse.duckdb\n    mode: upsert\n",
     ),
     ("Parquet", "  lake:\n    type: parquet\n    url: ./lake\n"),
 ];
@@ -253,7 +253,7 @@ async fn drain(wish: &Wish) -> Result<(), String> {
     Ok(())
 }
 
-const KEPT: [&str; 4] = ["data", "shop.duckdb", "shop.duckdb.wal", "lake"];
+const KEPT: [&str; 4] = ["data", "warehouse.duckdb", "warehouse.duckdb.wal", "lake"];
 
 fn save(daemon: &Daemon, backup: &Path) -> Result<(), String> {
     std::fs::create_dir_all(backup).map_err(|e| e.to_string())?;
