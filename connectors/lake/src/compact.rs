@@ -13,8 +13,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::task::JoinHandle;
 
 use crate::encode::{Encoder, Finished, broken};
-use crate::site::Site;
 use crate::manifest::{DataFile, Table};
+use crate::site::Site;
 use crate::storage::failed;
 
 /// How long a call may wait for a merge to end; a longer one goes on in the background.
@@ -41,7 +41,10 @@ impl Merge {
             .iter()
             .filter_map(|(id, table)| Some((*id, table, choose(&table.files, site)?)))
             .max_by_key(|(_, _, inputs)| inputs.len())?;
-        let shape = table.shapes.iter().find(|shape| shape.version == inputs[0].shape)?;
+        let shape = table
+            .shapes
+            .iter()
+            .find(|shape| shape.version == inputs[0].shape)?;
         let (site, shape) = (Arc::clone(site), Arc::clone(shape));
         let (folder, inputs) = (table.folder.clone(), inputs.to_vec());
         Some(Self(tokio::task::spawn_blocking(move || {
@@ -97,7 +100,12 @@ fn merge(
             .open(&path)
             .map_err(|error| failed("opening a file to merge", error))?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(broken)?;
-        let size: i64 = reader.metadata().row_groups().iter().map(|it| it.total_byte_size()).sum();
+        let size: i64 = reader
+            .metadata()
+            .row_groups()
+            .iter()
+            .map(|it| it.total_byte_size())
+            .sum();
         let row = u64::try_from(size).unwrap_or(0) / input.rows.max(1) + 1;
         let rows = (BATCH_BYTES / row).clamp(1, 8_192);
         let reader = reader
@@ -109,14 +117,23 @@ fn merge(
                 Error::data(format!("the lake's file `{path}` is damaged"))
                     .hint(format!("cdc snapshot {}", shape.name))
             })?;
-            encoder.append(shape, batch.schema(), &batch, (input.first_seq, input.last_seq))?;
+            encoder.append(
+                shape,
+                batch.schema(),
+                &batch,
+                (input.first_seq, input.last_seq),
+            )?;
         }
     }
     let files = encoder.finish()?;
     let rows = |count: &mut dyn Iterator<Item = u64>| count.sum::<u64>();
-    if rows(&mut files.iter().map(|it| it.file.rows)) != rows(&mut inputs.iter().map(|it| it.rows)) {
-        return Err(Error::data(format!("files of {} do not hold the rows that they held", shape.name))
-            .hint(format!("cdc snapshot {}", shape.name)));
+    if rows(&mut files.iter().map(|it| it.file.rows)) != rows(&mut inputs.iter().map(|it| it.rows))
+    {
+        return Err(Error::data(format!(
+            "files of {} do not hold the rows that they held",
+            shape.name
+        ))
+        .hint(format!("cdc snapshot {}", shape.name)));
     }
     Ok(Merged {
         table,

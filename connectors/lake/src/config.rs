@@ -181,6 +181,10 @@ mod tests {
         let config: LakeConfig =
             serde_json::from_str(r#"{"url":"./lake","row_group_rows":0}"#).expect("parses");
         let error = config.validate().expect_err("is refused");
-        assert!(error.hint_text().is_some_and(|hint| hint.contains("row_group_rows")));
+        assert!(
+            error
+                .hint_text()
+                .is_some_and(|hint| hint.contains("row_group_rows"))
+        );
     }
 }

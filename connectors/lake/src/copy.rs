@@ -21,11 +21,11 @@ use bases::Bases;
 use crate::config::SchemaPolicy;
 use crate::encode::{Encoder, Finished};
 use crate::evolve::next_shape;
-use crate::site::Site;
 use crate::layout;
 use crate::manifest::DataFile;
 use crate::offload::Offload;
 use crate::rows;
+use crate::site::Site;
 use crate::storage::{Storage, failed};
 
 /// What is durable of a copy.
@@ -76,7 +76,11 @@ impl Notes {
         let listed = storage
             .list(&folder)
             .map_err(|error| failed("listing a copy's notes", error))?;
-        for name in listed.iter().map(|it| &it.name).filter(|name| name.starts_with("chunk-")) {
+        for name in listed
+            .iter()
+            .map(|it| &it.name)
+            .filter(|name| name.starts_with("chunk-"))
+        {
             if let Some(note) = read::<ChunkNote>(storage, &format!("{folder}/{name}"))? {
                 chunks.insert(note.index, note);
             }
@@ -109,7 +113,11 @@ impl Notes {
 
     fn progress(&self) -> CopyProgress {
         CopyProgress {
-            chunks: self.chunks.values().map(|note| (note.index, note.seq)).collect(),
+            chunks: self
+                .chunks
+                .values()
+                .map(|note| (note.index, note.seq))
+                .collect(),
             caught_up: self.catch_up.as_ref().map(|note| note.seq),
         }
     }
@@ -150,13 +158,18 @@ impl LakeCopy {
         let storage = site.storage.as_ref();
         let begun = Notes::load(storage, copy)?;
         let note = begun.as_ref().and_then(|notes| notes.catch_up.clone());
-        let mut shapes = begun.as_ref().map_or_else(Vec::new, |notes| notes.shapes().to_vec());
+        let mut shapes = begun
+            .as_ref()
+            .map_or_else(Vec::new, |notes| notes.shapes().to_vec());
         // A copy reads what is there now: a shape that its earlier chunks cannot follow is a
         // reason to begin again.
         let next = next_shape(&shapes, table, site.config.schema_changes).map_err(|_| {
-            Error::log_lost(format!("{} has changed its shape while it was copied", table.name))
-                .hint(format!("cdc snapshot {}", table.name))
-                .for_table(table.id)
+            Error::log_lost(format!(
+                "{} has changed its shape while it was copied",
+                table.name
+            ))
+            .hint(format!("cdc snapshot {}", table.name))
+            .for_table(table.id)
         })?;
         if let Some(next) = next {
             shapes.push(next);
@@ -164,7 +177,11 @@ impl LakeCopy {
                 let begun = Begun {
                     shapes: shapes.clone(),
                 };
-                put(storage, &format!("{}/copy.json", layout::copy_folder(copy)), &begun)?;
+                put(
+                    storage,
+                    &format!("{}/copy.json", layout::copy_folder(copy)),
+                    &begun,
+                )?;
             }
         }
         let shape = shapes.last().map_or_else(|| Arc::clone(table), Arc::clone);
@@ -212,7 +229,9 @@ impl TableCopy for LakeCopy {
 
     async fn apply_schema(&mut self, table: &Arc<TableSchema>) -> Result<()> {
         let table = Arc::clone(table);
-        self.catch_up.run(move |it| it.shape_for(&table).map(|_| ())).await
+        self.catch_up
+            .run(move |it| it.shape_for(&table).map(|_| ()))
+            .await
     }
 
     async fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
@@ -221,7 +240,9 @@ impl TableCopy for LakeCopy {
     }
 
     async fn truncate(&mut self, seq: u64, commit_time: i64) -> Result<()> {
-        self.catch_up.run(move |it| it.truncate(seq, commit_time)).await
+        self.catch_up
+            .run(move |it| it.truncate(seq, commit_time))
+            .await
     }
 
     async fn commit(&mut self, seq: u64) -> Result<()> {
@@ -247,7 +268,10 @@ impl CatchUp {
         if let Some(next) = next_shape(&self.shapes, table, self.site.config.schema_changes)? {
             self.shapes.push(next);
         }
-        Ok(self.shapes.last().map_or_else(|| Arc::clone(table), Arc::clone))
+        Ok(self
+            .shapes
+            .last()
+            .map_or_else(|| Arc::clone(table), Arc::clone))
     }
 
     fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
@@ -283,7 +307,11 @@ impl CatchUp {
         for file in notes.iter().flat_map(Notes::files) {
             let shape = self.shapes.iter().find(|shape| shape.version == file.shape);
             if let Some(shape) = shape.filter(|_| bases.wants_any()) {
-                bases.look(self.site.storage.as_ref(), shape, &layout::staged(&file.name))?;
+                bases.look(
+                    self.site.storage.as_ref(),
+                    shape,
+                    &layout::staged(&file.name),
+                )?;
             }
         }
         match self.shapes.last() {
@@ -413,7 +441,10 @@ impl Chunk {
         usable(self.failed, &self.shape)?;
         self.failed = true;
         let finished = self.encoder.finish()?;
-        if finished.iter().any(|it| (it.file.first_seq, it.file.last_seq) != (seq, seq)) {
+        if finished
+            .iter()
+            .any(|it| (it.file.first_seq, it.file.last_seq) != (seq, seq))
+        {
             return Err(Error::internal(format!(
                 "a chunk of {} was read at another point than its rows say",
                 self.shape.name
@@ -426,7 +457,11 @@ impl Chunk {
             seq,
             files: finished.iter().map(|it| it.file.clone()).collect(),
         };
-        let path = format!("{}/chunk-{:010}.json", layout::copy_folder(self.copy), self.index);
+        let path = format!(
+            "{}/chunk-{:010}.json",
+            layout::copy_folder(self.copy),
+            self.index
+        );
         note_files(&self.site, finished, &path, &note)
     }
 

@@ -9,20 +9,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cdc_api::{
-    ChangeBatch, Checkpoint, CopyId, Error, JoinedTable, Result, TableId, TableSchema,
-};
+use cdc_api::{ChangeBatch, Checkpoint, CopyId, Error, JoinedTable, Result, TableId, TableSchema};
 
 use crate::compact::Merged;
 use crate::copy::Notes;
 use crate::current;
 use crate::encode::{Encoder, Finished};
 use crate::evolve::next_shape;
-use crate::site::{Site, draw};
 use crate::layout;
 use crate::manifest::{Change, Entry, FORMAT, State, Table, log};
 use crate::publish::{self, Lost};
 use crate::rows;
+use crate::site::{Site, draw};
 use crate::storage::{Lock, failed};
 
 /// The open lake and what is to be committed next.
@@ -33,8 +31,8 @@ pub(crate) struct Core {
     lock: Option<Lock>,
     state: State,
     pending: Pending,
-    /// Files of a commit whose outcome is not known.
-    undecided: Vec<Finished>,
+    /// Files of an entry whose outcome is not known: they stay until it is.
+    undecided: Vec<String>,
     lost: Lost,
     failed: bool,
 }
@@ -112,12 +110,13 @@ impl Core {
         Ok(())
     }
 
-    /// Lets go of the files of a commit whose outcome is known by now.
+    /// Removes the files of an entry that was not written, as is known by now.
     fn settle(&mut self) {
         let names: BTreeSet<&str> = self.state.files().collect();
-        for finished in std::mem::take(&mut self.undecided) {
-            if names.contains(finished.file.name.as_str()) {
-                finished.staged.keep();
+        self.undecided.retain(|file| !names.contains(file.as_str()));
+        for file in self.undecided.drain(..) {
+            if let Err(error) = self.site.storage.remove(&layout::staged(&file)) {
+                tracing::debug!(file, %error, "leaving an unused file for the next start");
             }
         }
     }
@@ -137,11 +136,15 @@ impl Core {
         let mut noted = BTreeSet::new();
         for copy in Notes::all(storage)? {
             if self.state.tables.values().any(|table| table.copy == copy) {
-                storage.remove_folder(&layout::copy_folder(copy)).map_err(doing)?;
+                storage
+                    .remove_folder(&layout::copy_folder(copy))
+                    .map_err(doing)?;
             } else if let Some(notes) = Notes::load(storage, copy)? {
                 noted.extend(notes.files().map(|file| layout::staged(&file.name)));
             } else {
-                storage.remove_folder(&layout::copy_folder(copy)).map_err(doing)?;
+                storage
+                    .remove_folder(&layout::copy_folder(copy))
+                    .map_err(doing)?;
             }
         }
         for listed in storage.list(layout::STAGED).map_err(doing)? {
@@ -206,7 +209,9 @@ impl Core {
     fn usable(&self) -> Result<()> {
         self.opened()?;
         if self.failed {
-            return Err(Error::internal("the lake was not rolled back after an error"));
+            return Err(Error::internal(
+                "the lake was not rolled back after an error",
+            ));
         }
         Ok(())
     }
@@ -224,7 +229,12 @@ impl Core {
     pub(crate) fn apply_schema(&mut self, table: &Arc<TableSchema>) -> Result<()> {
         self.usable()?;
         // The engine tells shapes of all tables; those that are not here come with their copy.
-        if self.state.tables.get(&table.id).is_some_and(|table| !table.left) {
+        if self
+            .state
+            .tables
+            .get(&table.id)
+            .is_some_and(|table| !table.left)
+        {
             self.shape_for(table)?;
         }
         Ok(())
@@ -261,7 +271,9 @@ impl Core {
     fn shape_for(&mut self, table: &Arc<TableSchema>) -> Result<Arc<TableSchema>> {
         let id = table.id;
         let Some(joined) = self.state.tables.get(&id).filter(|table| !table.left) else {
-            return Err(Error::internal(format!("{} has not joined the lake", table.name)).for_table(id));
+            return Err(
+                Error::internal(format!("{} has not joined the lake", table.name)).for_table(id),
+            );
         };
         if let Some(lost) = self.lost.get(&id) {
             return Err(publish::lost_files(joined, id, lost));
@@ -271,7 +283,10 @@ impl Core {
             shapes.extend(pending.iter().cloned());
         }
         let current = shapes.last().map(Arc::clone);
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, table)) {
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, table))
+        {
             return Ok(Arc::clone(table));
         }
         let policy = self.site.config.schema_changes;
@@ -279,10 +294,16 @@ impl Core {
             (None, Some(current)) => Ok(current),
             (Some(next), _) => {
                 self.folder_is_free(&next)?;
-                self.pending.shapes.entry(id).or_default().push(Arc::clone(&next));
+                self.pending
+                    .shapes
+                    .entry(id)
+                    .or_default()
+                    .push(Arc::clone(&next));
                 Ok(next)
             }
-            (None, None) => Err(Error::internal(format!("{} has no shape", table.name)).for_table(id)),
+            (None, None) => {
+                Err(Error::internal(format!("{} has no shape", table.name)).for_table(id))
+            }
         }
     }
 
@@ -321,7 +342,9 @@ impl Core {
             ))
             .for_table(table.id));
         }
-        self.pending.joins.insert(table.id, (Arc::clone(table), copy));
+        self.pending
+            .joins
+            .insert(table.id, (Arc::clone(table), copy));
         let free = self.folder_is_free(table);
         if free.is_err() {
             self.pending.joins.remove(&table.id);
@@ -352,13 +375,14 @@ impl Core {
         for (table, copy) in self.pending.joins.values() {
             changes.push(self.join_change(table, *copy, checkpoint)?);
         }
+        let mut added = Vec::new();
         for it in finished {
             if !self.pending.joins.contains_key(&it.table) {
                 changes.push(Change::Add {
                     table: it.table,
                     file: it.file.clone(),
                 });
-                self.undecided.push(it);
+                added.push(it);
             }
         }
         changes.extend(
@@ -371,7 +395,7 @@ impl Core {
         );
         let idle = changes.is_empty() && self.state.checkpoint.as_ref() == Some(checkpoint);
         if !idle {
-            self.enter(Some(checkpoint.clone()), changes)?;
+            self.enter(Some(checkpoint.clone()), changes, added)?;
         }
         for (_, copy) in self.pending.joins.values() {
             self.site
@@ -391,7 +415,8 @@ impl Core {
         checkpoint: &Checkpoint,
     ) -> Result<Change> {
         let notes = Notes::load(self.site.storage.as_ref(), copy)?.ok_or_else(|| {
-            Error::internal(format!("copy {} of {} has gone", copy.0, table.name)).for_table(table.id)
+            Error::internal(format!("copy {} of {} has gone", copy.0, table.name))
+                .for_table(table.id)
         })?;
         if notes.last_seq() > checkpoint.seq {
             return Err(Error::internal(format!(
@@ -414,7 +439,12 @@ impl Core {
     }
 
     /// Writes the next manifest entry: the one step at which a commit happens.
-    fn enter(&mut self, checkpoint: Option<Checkpoint>, changes: Vec<Change>) -> Result<()> {
+    fn enter(
+        &mut self,
+        checkpoint: Option<Checkpoint>,
+        changes: Vec<Change>,
+        files: Vec<Finished>,
+    ) -> Result<()> {
         let site = Arc::clone(&self.site);
         let storage = site.storage.as_ref();
         if !changes.is_empty() {
@@ -440,6 +470,10 @@ impl Core {
             next.whole = number;
             entry.state = Some(Box::new(next.clone()));
         }
+        for it in files {
+            self.undecided.push(it.file.name);
+            it.staged.keep();
+        }
         log::append(storage, &entry)?;
         self.state = next;
         self.settle();
@@ -460,15 +494,17 @@ impl Core {
     /// Writes the statements that read the tables as they are now, where the entry calls for
     /// others than those that are there.
     fn write_queries(&self, entry: &Entry) -> Result<()> {
-        let tables: BTreeSet<TableId> =
-            entry.changes.iter().filter_map(Change::table).collect();
+        let tables: BTreeSet<TableId> = entry.changes.iter().filter_map(Change::table).collect();
         for table in tables.iter().filter_map(|id| self.state.tables.get(id)) {
             let Some(query) = current::query(&self.site, table) else {
                 continue;
             };
             let path = layout::query(&table.folder);
             let storage = self.site.storage.as_ref();
-            if storage.read(&path).is_ok_and(|there| there == query.as_bytes()) {
+            if storage
+                .read(&path)
+                .is_ok_and(|there| there == query.as_bytes())
+            {
                 continue;
             }
             storage
@@ -488,11 +524,16 @@ impl Core {
                 continue;
             }
             if let Some(notes) = Notes::load(storage, copy)? {
-                for file in notes.files().filter(|file| !needed.contains(file.name.as_str())) {
+                for file in notes
+                    .files()
+                    .filter(|file| !needed.contains(file.name.as_str()))
+                {
                     storage.remove(&layout::staged(&file.name)).map_err(doing)?;
                 }
             }
-            storage.remove_folder(&layout::copy_folder(copy)).map_err(doing)?;
+            storage
+                .remove_folder(&layout::copy_folder(copy))
+                .map_err(doing)?;
         }
         Ok(())
     }
@@ -520,8 +561,7 @@ impl Core {
             removed: merged.removed,
             files: merged.files.iter().map(|it| it.file.clone()).collect(),
         };
-        self.undecided.extend(merged.files);
-        self.enter(self.state.checkpoint.clone(), vec![change])?;
+        self.enter(self.state.checkpoint.clone(), vec![change], merged.files)?;
         self.failed = false;
         Ok(())
     }
@@ -544,8 +584,12 @@ impl Core {
             }
             storage.remove_folder(path).map_err(doing)?;
         }
-        storage.remove(&format!("{}/lock", layout::BOOKKEEPING)).map_err(doing)?;
-        storage.remove_if_empty(layout::BOOKKEEPING).map_err(doing)?;
+        storage
+            .remove(&format!("{}/lock", layout::BOOKKEEPING))
+            .map_err(doing)?;
+        storage
+            .remove_if_empty(layout::BOOKKEEPING)
+            .map_err(doing)?;
         self.state = State::default();
         self.lost.clear();
         self.failed = false;
@@ -555,9 +599,8 @@ impl Core {
 }
 
 fn in_use() -> Error {
-    Error::transient("another process has the lake open").hint(
-        "stop the other daemon, or set the `url` of one of the two to a folder of its own",
-    )
+    Error::transient("another process has the lake open")
+        .hint("stop the other daemon, or set the `url` of one of the two to a folder of its own")
 }
 
 fn in_use_by_rival() -> Error {

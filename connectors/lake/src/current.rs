@@ -14,10 +14,10 @@ use arrow::datatypes::DataType;
 use cdc_api::schema::quote_identifier;
 use cdc_api::{Column, TableSchema};
 
-use crate::site::Site;
 use crate::layout;
 use crate::manifest::Table;
 use crate::rows::stored_type;
+use crate::site::Site;
 
 /// The statement for a table of a lake; `None` for a table without files.
 pub(crate) fn query(site: &Site, table: &Table) -> Option<String> {
@@ -65,10 +65,19 @@ fn statement(shapes: &[Arc<TableSchema>], used: &BTreeSet<u32>, files: &str) -> 
 }
 
 fn keyed_tail(sql: &mut String, shape: &TableSchema) {
-    let key = list(shape.key.iter().map(|&index| &shape.columns[index]), |name| name.to_owned());
-    let filled = list(shape.columns.iter().enumerate().filter(|(index, _)| !shape.key.contains(index)).map(|(_, column)| column), |name| {
-        format!("last_value({name} IGNORE NULLS) OVER life AS {name}")
-    });
+    let key = list(
+        shape.key.iter().map(|&index| &shape.columns[index]),
+        |name| name.to_owned(),
+    );
+    let filled = list(
+        shape
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !shape.key.contains(index))
+            .map(|(_, column)| column),
+        |name| format!("last_value({name} IGNORE NULLS) OVER life AS {name}"),
+    );
     let columns = shape
         .columns
         .iter()
@@ -83,7 +92,11 @@ fn keyed_tail(sql: &mut String, shape: &TableSchema) {
         })
         .collect::<Vec<_>>()
         .join(", ");
-    let filled = if filled.is_empty() { filled } else { format!("{filled}, ") };
+    let filled = if filled.is_empty() {
+        filled
+    } else {
+        format!("{filled}, ")
+    };
     let _ = write!(
         sql,
         ",\n\
@@ -112,7 +125,11 @@ fn keyless_tail(sql: &mut String, shape: &TableSchema) {
     } else {
         (format!("{columns}, "), format!(" GROUP BY {columns}"))
     };
-    let all = if columns.is_empty() { "NULL".to_owned() } else { columns.trim_end_matches(", ").to_owned() };
+    let all = if columns.is_empty() {
+        "NULL".to_owned()
+    } else {
+        columns.trim_end_matches(", ").to_owned()
+    };
     let _ = write!(
         sql,
         ",\n\
@@ -169,8 +186,15 @@ fn value(
     }
     let mut sql = "CASE".to_owned();
     for (value, versions) in cases {
-        let versions = versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        let _ = write!(sql, " WHEN _cdc_schema_version IN ({versions}) THEN {value}");
+        let versions = versions
+            .iter()
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let _ = write!(
+            sql,
+            " WHEN _cdc_schema_version IN ({versions}) THEN {value}"
+        );
     }
     sql.push_str(" END");
     sql
@@ -184,7 +208,10 @@ fn present(was: &Column, target: &str, wrapped: bool) -> String {
         DataType::Date32 | DataType::Timestamp(_, _) | DataType::Time64(_)
     );
     if may_be_special {
-        value = format!("coalesce({value}, CAST(_cdc_special[{}] AS {target}))", literal(&was.name));
+        value = format!(
+            "coalesce({value}, CAST(_cdc_special[{}] AS {target}))",
+            literal(&was.name)
+        );
     }
     if !wrapped {
         return value;

@@ -18,9 +18,9 @@ use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use crate::config::Compression;
-use crate::site::{Site, Staged};
 use crate::manifest::DataFile;
 use crate::rows;
+use crate::site::{Site, Staged};
 use crate::storage::{StoredFile, failed};
 
 /// More files than this are not kept open at once.
@@ -61,7 +61,12 @@ impl Encoder {
     }
 
     /// Takes a truncate.
-    pub(crate) fn truncate(&mut self, shape: &Arc<TableSchema>, seq: u64, commit_time: i64) -> Result<()> {
+    pub(crate) fn truncate(
+        &mut self,
+        shape: &Arc<TableSchema>,
+        seq: u64,
+        commit_time: i64,
+    ) -> Result<()> {
         let schema = self.schema_for(shape);
         let row = rows::truncate(shape, &schema, seq, commit_time)?;
         self.append(shape, schema, &row, (seq, seq))
@@ -75,11 +80,19 @@ impl Encoder {
         rows: &RecordBatch,
         seq: (u64, u64),
     ) -> Result<()> {
-        if self.open.get(&shape.id).is_some_and(|file| file.shape != shape.version) {
+        if self
+            .open
+            .get(&shape.id)
+            .is_some_and(|file| file.shape != shape.version)
+        {
             self.close(shape.id)?;
         }
         if self.open.len() >= OPEN_FILES && !self.open.contains_key(&shape.id) {
-            let largest = self.open.iter().max_by_key(|(_, file)| file.bytes()).map(|(id, _)| *id);
+            let largest = self
+                .open
+                .iter()
+                .max_by_key(|(_, file)| file.bytes())
+                .map(|(id, _)| *id);
             if let Some(largest) = largest {
                 self.close(largest)?;
             }
@@ -122,9 +135,16 @@ impl Encoder {
 
     /// Writes out the largest unfinished row groups until the rest is small enough.
     fn bound_memory(&mut self) -> Result<()> {
-        let mut all: usize = self.open.values().map(|file| file.writer.memory_size()).sum();
+        let mut all: usize = self
+            .open
+            .values()
+            .map(|file| file.writer.memory_size())
+            .sum();
         while all as u64 > self.site.config.buffer_bytes {
-            let Some(largest) = self.open.values_mut().max_by_key(|file| file.writer.memory_size())
+            let Some(largest) = self
+                .open
+                .values_mut()
+                .max_by_key(|file| file.writer.memory_size())
             else {
                 return Ok(());
             };
@@ -150,17 +170,25 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn create(site: &Arc<Site>, shape: &TableSchema, schema: SchemaRef, first_seq: u64) -> Result<Self> {
+    fn create(
+        site: &Arc<Site>,
+        shape: &TableSchema,
+        schema: SchemaRef,
+        first_seq: u64,
+    ) -> Result<Self> {
         let (staged, file) = Staged::create(site, first_seq)?;
         // Without Arrow's own schema in the footer every reader sees the plain Parquet types.
         let options = ArrowWriterOptions::new()
             .with_properties(properties(site, shape))
             .with_skip_arrow_metadata(true);
-        let writer =
-            ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options).map_err(|error| {
+        let writer = ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options)
+            .map_err(|error| {
                 Error::unsupported(format!("the shape of {} has no Parquet form", shape.name))
                     .caused_by(error)
-                    .hint(format!("leave the table out with `tables: [\"!{}\"]`", shape.name))
+                    .hint(format!(
+                        "leave the table out with `tables: [\"!{}\"]`",
+                        shape.name
+                    ))
                     .for_table(shape.id)
             })?;
         Ok(Self {
@@ -240,7 +268,6 @@ fn properties(site: &Site, shape: &TableSchema) -> WriterProperties {
 
 /// A Parquet writer's error. Its words may quote a value, so only a storage's are passed on.
 pub(crate) fn broken(error: ParquetError) -> Error {
-    eprintln!("DEBUG {error:?}");
     match error {
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
             Ok(error) => failed("writing a data file", *error),

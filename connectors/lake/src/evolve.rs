@@ -25,9 +25,12 @@ pub(crate) fn next_shape(
     }
     let diff = SchemaDiff::between(old, new);
     let stop = |what: String| {
-        Error::unsupported(format!("{what} of {}, which the lake's earlier files cannot follow", new.name))
-            .hint(format!("cdc snapshot {}", new.name))
-            .for_table(new.id)
+        Error::unsupported(format!(
+            "{what} of {}, which the lake's earlier files cannot follow",
+            new.name
+        ))
+        .hint(format!("cdc snapshot {}", new.name))
+        .for_table(new.id)
     };
     if policy == SchemaPolicy::Fail && !diff.columns.is_empty() {
         return Err(Error::unsupported(format!(
@@ -63,7 +66,8 @@ pub(crate) fn next_shape(
             let ColumnChange::Retype { name, from, to } = change else {
                 continue;
             };
-            let stored = |column: &Column| rows::stored_type(&column.data_type, column.extension.as_deref());
+            let stored =
+                |column: &Column| rows::stored_type(&column.data_type, column.extension.as_deref());
             if !rows::widens(&stored(from), &stored(to)) {
                 return Err(stop(format!("the type of column `{name}` has changed")));
             }
@@ -104,9 +108,17 @@ mod tests {
 
     #[test]
     fn adding_dropping_renaming_and_widening_are_followed() {
-        let first = shape(1, &[id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8)]);
+        let first = shape(
+            1,
+            &[id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8)],
+        );
         for columns in [
-            vec![id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8), ("c", 4, DataType::Utf8)],
+            vec![
+                id(),
+                ("a", 2, DataType::Int32),
+                ("b", 3, DataType::Utf8),
+                ("c", 4, DataType::Utf8),
+            ],
             vec![id(), ("b", 3, DataType::Utf8)],
             vec![id(), ("x", 2, DataType::Int32), ("b", 3, DataType::Utf8)],
             vec![id(), ("a", 2, DataType::Int64), ("b", 3, DataType::Utf8)],
@@ -119,9 +131,18 @@ mod tests {
 
     #[test]
     fn what_earlier_files_cannot_follow_stops_the_table_with_the_remedy() {
-        let first = shape(1, &[id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8)]);
-        let narrowed = shape(2, &[id(), ("a", 2, DataType::Int16), ("b", 3, DataType::Utf8)]);
-        let other = shape(2, &[id(), ("a", 2, DataType::Utf8), ("b", 3, DataType::Utf8)]);
+        let first = shape(
+            1,
+            &[id(), ("a", 2, DataType::Int32), ("b", 3, DataType::Utf8)],
+        );
+        let narrowed = shape(
+            2,
+            &[id(), ("a", 2, DataType::Int16), ("b", 3, DataType::Utf8)],
+        );
+        let other = shape(
+            2,
+            &[id(), ("a", 2, DataType::Utf8), ("b", 3, DataType::Utf8)],
+        );
         let mut rekeyed = TableSchema::clone(&first).with_version(2);
         rekeyed.key = vec![1];
         for new in [narrowed, other, Arc::new(rekeyed)] {
@@ -137,7 +158,10 @@ mod tests {
         let first = shape(1, &[id()]);
         let added = shape(2, &[id(), ("a", 2, DataType::Utf8)]);
         let shapes = [first];
-        assert_eq!(next_shape(&shapes, &added, SchemaPolicy::Ignore).ok(), Some(None));
+        assert_eq!(
+            next_shape(&shapes, &added, SchemaPolicy::Ignore).ok(),
+            Some(None)
+        );
         assert!(next_shape(&shapes, &added, SchemaPolicy::Fail).is_err());
     }
 
@@ -145,6 +169,9 @@ mod tests {
     fn the_same_shape_again_is_no_change() {
         let first = shape(1, &[id()]);
         let again = Arc::new(TableSchema::clone(&first).with_version(9));
-        assert_eq!(next_shape(&[first], &again, SchemaPolicy::Fail).ok(), Some(None));
+        assert_eq!(
+            next_shape(&[first], &again, SchemaPolicy::Fail).ok(),
+            Some(None)
+        );
     }
 }

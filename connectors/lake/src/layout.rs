@@ -35,7 +35,9 @@ pub(crate) fn local_path(url: &str) -> Result<PathBuf> {
         return Ok(PathBuf::from(url));
     };
     if scheme != "file" {
-        return Err(wrong(&format!("has the scheme `{scheme}`, which is not supported")));
+        return Err(wrong(&format!(
+            "has the scheme `{scheme}`, which is not supported"
+        )));
     }
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
@@ -54,8 +56,9 @@ pub(crate) struct Layout(String);
 impl Layout {
     pub(crate) fn parse(template: &str) -> Result<Self> {
         let wrong = |what: &str| {
-            Error::config(format!("lake setting `layout` {what}"))
-                .hint("set `layout` to a relative folder with `{table}`, for example `{schema}/{table}`")
+            Error::config(format!("lake setting `layout` {what}")).hint(
+                "set `layout` to a relative folder with `{table}`, for example `{schema}/{table}`",
+            )
         };
         if !template.contains("{table}") {
             return Err(wrong("does not contain `{table}`"));
@@ -66,7 +69,9 @@ impl Layout {
         }
         for part in plain.split('/') {
             if part.is_empty() || part.starts_with(['_', '.']) {
-                return Err(wrong("has an empty part, or one that begins with `_` or `.`"));
+                return Err(wrong(
+                    "has an empty part, or one that begins with `_` or `.`",
+                ));
             }
         }
         Ok(Self(template.to_owned()))
@@ -173,16 +178,30 @@ mod tests {
 
     #[test]
     fn plain_names_stay_and_odd_ones_are_encoded() {
-        assert_eq!(folder("{schema}/{table}", "public", "orders"), "public/orders");
-        assert_eq!(folder("{schema}/{table}", "_cdc", "staged"), "%5Fcdc/staged");
-        assert_eq!(folder("{schema}/{table}", "..", "a/b*=%"), "%2E%2E/a%2Fb%2A%3D%25".replace("%2E%2E", "%2E%2E"));
+        assert_eq!(
+            folder("{schema}/{table}", "public", "orders"),
+            "public/orders"
+        );
+        assert_eq!(
+            folder("{schema}/{table}", "_cdc", "staged"),
+            "%5Fcdc/staged"
+        );
+        assert_eq!(
+            folder("{schema}/{table}", "..", "a/b*=%"),
+            "%2E%2E/a%2Fb%2A%3D%25".replace("%2E%2E", "%2E%2E")
+        );
         assert_eq!(folder("{schema}/{table}", "Größe", "日本"), "Größe/日本");
-        assert_eq!(folder("raw/{schema}.{table}", "a", "{table}"), "raw/a.%7Btable%7D");
+        assert_eq!(
+            folder("raw/{schema}.{table}", "a", "{table}"),
+            "raw/a.%7Btable%7D"
+        );
     }
 
     #[test]
     fn different_names_never_share_a_folder() {
-        let odd = ["a", "a%2Fb", "a/b", "_a", "%5Fa", ".", "a.", "a%2E", " a", "A"];
+        let odd = [
+            "a", "a%2Fb", "a/b", "_a", "%5Fa", ".", "a.", "a%2E", " a", "A",
+        ];
         let folders: std::collections::BTreeSet<_> = odd
             .iter()
             .map(|name| folder("{schema}/{table}", "s", name))
@@ -192,7 +211,14 @@ mod tests {
 
     #[test]
     fn layouts_that_leave_the_lake_are_refused() {
-        for wrong in ["{schema}", "../{table}", "_cdc/{table}", "/{table}", "{table}/", "{tab}{table}"] {
+        for wrong in [
+            "{schema}",
+            "../{table}",
+            "_cdc/{table}",
+            "/{table}",
+            "{table}/",
+            "{tab}{table}",
+        ] {
             assert!(Layout::parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -200,7 +226,10 @@ mod tests {
     #[test]
     fn urls_are_folders() {
         assert_eq!(local_path("./lake").ok(), Some(PathBuf::from("./lake")));
-        assert_eq!(local_path("file:///a%20b/c").ok(), Some(PathBuf::from("/a b/c")));
+        assert_eq!(
+            local_path("file:///a%20b/c").ok(),
+            Some(PathBuf::from("/a b/c"))
+        );
         assert!(local_path("s3://bucket/x").is_err());
         assert!(local_path("file://host/x").is_err());
         assert!(local_path("").is_err());

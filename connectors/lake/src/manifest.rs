@@ -146,7 +146,9 @@ impl Change {
         match self {
             Self::Shape { shape, .. } => Some(shape.id),
             Self::Join { shapes, .. } => shapes.last().map(|shape| shape.id),
-            Self::Leave { table } | Self::Add { table, .. } | Self::Merge { table, .. } => Some(*table),
+            Self::Leave { table } | Self::Add { table, .. } | Self::Merge { table, .. } => {
+                Some(*table)
+            }
         }
     }
 }
@@ -229,7 +231,8 @@ impl State {
         let surplus = earlier.len().saturating_sub(*keep as usize);
         for gone in earlier.drain(..surplus) {
             for file in &gone.files {
-                self.discarded.push(format!("{}/{}", gone.folder, file.name));
+                self.discarded
+                    .push(format!("{}/{}", gone.folder, file.name));
                 if gone.from != *folder {
                     self.discarded.push(format!("{}/{}", gone.from, file.name));
                 }
@@ -251,7 +254,11 @@ impl State {
     pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
         self.tables.values().flat_map(|table| {
             let earlier = table.earlier.iter().flat_map(|it| &it.files);
-            table.files.iter().chain(earlier).map(|file| file.name.as_str())
+            table
+                .files
+                .iter()
+                .chain(earlier)
+                .map(|file| file.name.as_str())
         })
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use cdc_api::{Error, Finding, Result};
 use rustix::fs::Access;
 
-use crate::site::Site;
 use crate::layout;
+use crate::site::Site;
 
 /// Less free space than this is worth a warning.
 const FREE_BYTES: u64 = 1 << 30;
@@ -36,7 +36,11 @@ fn existing(root: &std::path::Path) -> Option<PathBuf> {
 fn writable(root: &std::path::Path) -> Finding {
     let subject = format!("lake folder {}", root.display());
     let Some(existing) = existing(root) else {
-        return Finding::error(subject, "has no parent folder", "set the lake's `url` to a folder");
+        return Finding::error(
+            subject,
+            "has no parent folder",
+            "set the lake's `url` to a folder",
+        );
     };
     if !existing.is_dir() {
         return Finding::error(
@@ -47,12 +51,17 @@ fn writable(root: &std::path::Path) -> Finding {
     }
     let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     match rustix::fs::access(&existing, access) {
-        Ok(()) if existing.ends_with(root) || root.exists() => Finding::ok(subject, "can be written"),
+        Ok(()) if existing.ends_with(root) || root.exists() => {
+            Finding::ok(subject, "can be written")
+        }
         Ok(()) => Finding::ok(subject, "will be created"),
         Err(_) => Finding::error(
             subject,
             format!("{} cannot be written by this user", existing.display()),
-            format!("chown or chmod {} for the daemon's user", existing.display()),
+            format!(
+                "chown or chmod {} for the daemon's user",
+                existing.display()
+            ),
         ),
     }
 }

@@ -10,9 +10,9 @@ use std::io;
 
 use cdc_api::{Error, Result, TableId};
 
-use crate::site::Site;
 use crate::layout;
 use crate::manifest::{Change, Entry, State, Table};
+use crate::site::Site;
 use crate::storage::failed;
 
 /// Files that the manifest names and that are nowhere, by table.
@@ -22,10 +22,12 @@ pub(crate) type Lost = BTreeMap<TableId, Vec<String>>;
 pub(crate) fn publish_entry(site: &Site, state: &State, entry: &Entry) -> Result<Lost> {
     let plain = state.moved.is_empty()
         && state.discarded.is_empty()
-        && entry
-            .changes
-            .iter()
-            .all(|change| matches!(change, Change::Add { .. } | Change::Shape { .. } | Change::Leave { .. }));
+        && entry.changes.iter().all(|change| {
+            matches!(
+                change,
+                Change::Add { .. } | Change::Shape { .. } | Change::Leave { .. }
+            )
+        });
     if !plain {
         let touched: BTreeSet<TableId> = entry.changes.iter().filter_map(Change::table).collect();
         return publish(site, state, |table| touched.contains(&table));
@@ -76,9 +78,18 @@ fn publish(site: &Site, state: &State, touched: impl Fn(TableId) -> bool) -> Res
 /// Takes a renamed table's files out of the folder that it had: another table may have that now.
 fn move_out(site: &Site, table: &Table, from: &str) -> io::Result<()> {
     let present = data_files(site, from)?;
-    for file in table.files.iter().filter(|file| present.contains(&file.name)) {
-        site.storage
-            .rename(&format!("{from}/{}", file.name), &layout::staged(&file.name))?;
+    for file in table
+        .files
+        .iter()
+        .filter(|file| present.contains(&file.name))
+    {
+        // A name in staging that is left over may be a second one of the same file: renaming the
+        // one to the other would do nothing.
+        site.storage.remove(&layout::staged(&file.name))?;
+        site.storage.rename(
+            &format!("{from}/{}", file.name),
+            &layout::staged(&file.name),
+        )?;
     }
     site.storage.remove_if_empty(from)
 }
@@ -87,12 +98,19 @@ fn move_out(site: &Site, table: &Table, from: &str) -> io::Result<()> {
 fn keep_earlier(site: &Site, table: &Table) -> io::Result<()> {
     for earlier in &table.earlier {
         let kept = data_files(site, &earlier.folder)?;
-        let missing: Vec<_> = earlier.files.iter().filter(|file| !kept.contains(&file.name)).collect();
+        let missing: Vec<_> = earlier
+            .files
+            .iter()
+            .filter(|file| !kept.contains(&file.name))
+            .collect();
         if missing.is_empty() {
             continue;
         }
         let present = data_files(site, &earlier.from)?;
-        for file in missing.into_iter().filter(|file| present.contains(&file.name)) {
+        for file in missing
+            .into_iter()
+            .filter(|file| present.contains(&file.name))
+        {
             let from = format!("{}/{}", earlier.from, file.name);
             let to = format!("{}/{}", earlier.folder, file.name);
             match site.storage.link(&from, &to) {
@@ -104,7 +122,8 @@ fn keep_earlier(site: &Site, table: &Table) -> io::Result<()> {
         }
         if earlier.from != table.folder {
             for file in &earlier.files {
-                site.storage.remove(&format!("{}/{}", earlier.from, file.name))?;
+                site.storage
+                    .remove(&format!("{}/{}", earlier.from, file.name))?;
             }
             site.storage.remove_if_empty(&earlier.from)?;
         }
@@ -157,7 +176,8 @@ fn align(site: &Site, table: &Table) -> io::Result<Vec<String>> {
         }
     }
     for name in arriving {
-        site.storage.rename(&layout::staged(name), &format!("{folder}/{name}"))?;
+        site.storage
+            .rename(&layout::staged(name), &format!("{folder}/{name}"))?;
     }
     Ok(lost)
 }
@@ -182,6 +202,8 @@ pub(crate) fn lost_files(table: &Table, id: TableId, lost: &[String]) -> Error {
         table.folder,
         lost.first().map_or("", String::as_str)
     ))
-    .hint(format!("put the files back and start again, or: cdc snapshot {name}"))
+    .hint(format!(
+        "put the files back and start again, or: cdc snapshot {name}"
+    ))
     .for_table(id)
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, DictionaryArray, Int8Array, Int32Array, ListBuilder, MapBuilder, RecordBatch,
-    StringArray, StringBuilder, TimestampMicrosecondArray, UInt32Array, UInt64Array, new_null_array,
+    StringArray, StringBuilder, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Fields, Int8Type, Int32Type, Schema, SchemaRef, TimeUnit};
 use cdc_api::{ChangeBatch, Error, Result, TableSchema};
@@ -100,7 +101,11 @@ pub(crate) fn check_names(shape: &TableSchema) -> Result<()> {
 
 /// The batch's rows in the table's stored shape, which may be another than the batch's own: a
 /// column that the batch has not is NULL, one that the shape has not is left out.
-pub(crate) fn encode(shape: &TableSchema, schema: &SchemaRef, batch: &ChangeBatch) -> Result<RecordBatch> {
+pub(crate) fn encode(
+    shape: &TableSchema,
+    schema: &SchemaRef,
+    batch: &ChangeBatch,
+) -> Result<RecordBatch> {
     let rows = batch.len();
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     let mut sources: Vec<Option<usize>> = Vec::with_capacity(shape.columns.len());
@@ -117,7 +122,10 @@ pub(crate) fn encode(shape: &TableSchema, schema: &SchemaRef, batch: &ChangeBatc
         let stored = stored::store(batch.rows.column(source), from.extension.as_deref(), target)
             .map_err(|error| {
                 error
-                    .context(format!("writing column `{}` of {}", column.name, shape.name))
+                    .context(format!(
+                        "writing column `{}` of {}",
+                        column.name, shape.name
+                    ))
                     .for_table(shape.id)
             })?;
         columns.push(stored.values);
@@ -134,10 +142,13 @@ pub(crate) fn encode(shape: &TableSchema, schema: &SchemaRef, batch: &ChangeBatc
     columns.push(absent(shape, &sources, batch));
     columns.push(special_column(shape, rows, &special)?);
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| {
-        Error::data(format!("rows of {} do not have the table's shape", shape.name))
-            .caused_by(error)
-            .hint(format!("cdc snapshot {}", shape.name))
-            .for_table(shape.id)
+        Error::data(format!(
+            "rows of {} do not have the table's shape",
+            shape.name
+        ))
+        .caused_by(error)
+        .hint(format!("cdc snapshot {}", shape.name))
+        .for_table(shape.id)
     })
 }
 
@@ -155,9 +166,9 @@ pub(crate) fn truncate(
             match field.name().as_str() {
                 OP => op_column(vec![4]),
                 SEQ => Arc::new(UInt64Array::from(vec![seq])),
-                COMMIT_TIME => {
-                    Arc::new(TimestampMicrosecondArray::from(vec![commit_time]).with_timezone("UTC"))
-                }
+                COMMIT_TIME => Arc::new(
+                    TimestampMicrosecondArray::from(vec![commit_time]).with_timezone("UTC"),
+                ),
                 SCHEMA_VERSION => Arc::new(UInt32Array::from(vec![shape.version])),
                 _ => new_null_array(field.data_type(), 1),
             }
@@ -194,7 +205,10 @@ fn ops(batch: &ChangeBatch) -> ArrayRef {
 
 fn op_column(codes: Vec<i8>) -> ArrayRef {
     let names = Arc::new(StringArray::from_iter_values(OPS));
-    Arc::new(DictionaryArray::<Int8Type>::new(Int8Array::from(codes), names))
+    Arc::new(DictionaryArray::<Int8Type>::new(
+        Int8Array::from(codes),
+        names,
+    ))
 }
 
 fn transaction_columns(batch: &ChangeBatch) -> (ArrayRef, ArrayRef) {
@@ -256,7 +270,11 @@ fn special_column(
     }
     let mut by_row: Vec<(usize, usize, &str)> = special
         .iter()
-        .flat_map(|(column, values)| values.iter().map(|(row, text)| (*row, *column, text.as_str())))
+        .flat_map(|(column, values)| {
+            values
+                .iter()
+                .map(|(row, text)| (*row, *column, text.as_str()))
+        })
         .collect();
     by_row.sort_unstable();
     let mut values = by_row.into_iter().peekable();
@@ -273,9 +291,9 @@ fn special_column(
             builder.values().append_value(text);
             any = true;
         }
-        builder
-            .append(any)
-            .map_err(|error| Error::internal("special values cannot be written").caused_by(error))?;
+        builder.append(any).map_err(|error| {
+            Error::internal("special values cannot be written").caused_by(error)
+        })?;
     }
     Ok(Arc::new(builder.finish()))
 }

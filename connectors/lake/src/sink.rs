@@ -13,10 +13,10 @@ use crate::compact::Merge;
 use crate::config::LakeConfig;
 use crate::copy::LakeCopy;
 use crate::core::Core;
-use crate::site::Site;
 use crate::layout;
 use crate::offload::Offload;
 use crate::preflight;
+use crate::site::Site;
 use crate::storage::Storage;
 use crate::storage::local::LocalDisk;
 
@@ -143,7 +143,10 @@ impl Sink for Lake {
         }
         let site = Arc::clone(&self.site);
         if self.merge.is_none() {
-            self.merge = self.core.run(move |core| Ok(Merge::begin(&site, core.tables()))).await?;
+            self.merge = self
+                .core
+                .run(move |core| Ok(Merge::begin(&site, core.tables())))
+                .await?;
         }
         let Some(merge) = &mut self.merge else {
             return Ok(());

@@ -23,7 +23,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(storage: Box<dyn Storage>, config: LakeConfig, pipeline: &str) -> Result<Self> {
+    pub(crate) fn new(
+        storage: Box<dyn Storage>,
+        config: LakeConfig,
+        pipeline: &str,
+    ) -> Result<Self> {
         config.validate()?;
         let layout = Layout::parse(&config.layout)?;
         Ok(Self {

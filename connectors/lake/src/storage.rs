@@ -89,9 +89,8 @@ pub(crate) fn failed(doing: impl std::fmt::Display, error: io::Error) -> Error {
             "free space on the disk of the lake's `url`, or raise its quota; replication goes on \
              by itself then",
         ),
-        PermissionDenied => Error::auth("the lake's folder may not be written").hint(
-            "give the daemon's user read and write access to the folder in the lake's `url`",
-        ),
+        PermissionDenied => Error::auth("the lake's folder may not be written")
+            .hint("give the daemon's user read and write access to the folder in the lake's `url`"),
         ReadOnlyFilesystem => Error::config("the lake's folder is on a read-only file system")
             .hint("mount it for writing, or set the lake's `url` to another folder"),
         _ => Error::transient(format!("the lake's storage failed: {error}")),

@@ -47,12 +47,27 @@ impl Bases {
     }
 
     /// Notes what a batch of the catch-up relies on; `rows` are its rows as written.
-    pub(super) fn take(&mut self, shape: &TableSchema, batch: &ChangeBatch, rows: &RecordBatch) -> Result<()> {
+    pub(super) fn take(
+        &mut self,
+        shape: &TableSchema,
+        batch: &ChangeBatch,
+        rows: &RecordBatch,
+    ) -> Result<()> {
         let first = batch.seq.first().copied();
-        if shape.key.is_empty() || self.newest.is_none_or(|newest| first.is_none_or(|first| first > newest)) {
+        if shape.key.is_empty()
+            || self
+                .newest
+                .is_none_or(|newest| first.is_none_or(|first| first > newest))
+        {
             return Ok(());
         }
-        let keys = self.keys(shape.key.iter().map(|&index| Arc::clone(rows.column(index))).collect())?;
+        let keys = self.keys(
+            shape
+                .key
+                .iter()
+                .map(|&index| Arc::clone(rows.column(index)))
+                .collect(),
+        )?;
         for row in 0..batch.len() {
             let absent = (0..batch.absent.len()).any(|column| batch.is_absent(column, row));
             let key = keys.row(row).owned();
@@ -95,7 +110,8 @@ impl Bases {
         let (types, converter) = match &mut self.converter {
             Some(converter) => converter,
             none => {
-                let types: Vec<DataType> = columns.iter().map(|it| it.data_type().clone()).collect();
+                let types: Vec<DataType> =
+                    columns.iter().map(|it| it.data_type().clone()).collect();
                 let fields = types.iter().cloned().map(SortField::new).collect();
                 none.insert((types, RowConverter::new(fields).map_err(wrong)?))
             }
@@ -110,12 +126,20 @@ impl Bases {
     }
 
     /// Finds wanted keys in a file of the copy.
-    pub(super) fn look(&mut self, storage: &dyn Storage, shape: &TableSchema, path: &str) -> Result<()> {
+    pub(super) fn look(
+        &mut self,
+        storage: &dyn Storage,
+        shape: &TableSchema,
+        path: &str,
+    ) -> Result<()> {
         let file = storage
             .open(path)
             .map_err(|error| failed("opening a file of the copy", error))?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(broken)?;
-        let names: Vec<&str> = shape.key_columns().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = shape
+            .key_columns()
+            .map(|column| column.name.as_str())
+            .collect();
         let roots: Vec<usize> = reader
             .schema()
             .fields()
@@ -134,7 +158,10 @@ impl Bases {
         for batch in reader {
             let batch = batch.map_err(|_| damaged())?;
             let column = |name: &str| batch.column_by_name(name).cloned().ok_or_else(damaged);
-            let columns = names.iter().map(|name| column(name)).collect::<Result<Vec<_>>>()?;
+            let columns = names
+                .iter()
+                .map(|name| column(name))
+                .collect::<Result<Vec<_>>>()?;
             let ops = cast(&column(rows::OP)?, &DataType::Utf8).map_err(|_| damaged())?;
             let ops = ops.as_string::<i32>();
             let keys = self.keys(columns)?;

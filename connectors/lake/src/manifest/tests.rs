@@ -1,7 +1,7 @@
 //! States as entries add up to them.
 
-use cdc_api::{Column, Identity, Position, TableName};
 use arrow::datatypes::DataType;
+use cdc_api::{Column, Identity, Position, TableName};
 use tempfile::TempDir;
 
 use super::*;
@@ -58,13 +58,20 @@ fn entry(number: u64, changes: Vec<Change>) -> Entry {
 }
 
 fn names(state: &State, id: u64) -> Vec<&str> {
-    state.tables[&TableId(id)].files.iter().map(|it| it.name.as_str()).collect()
+    state.tables[&TableId(id)]
+        .files
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect()
 }
 
 #[test]
 fn files_are_kept_in_the_order_of_their_rows() {
     let mut state = State::default();
-    state.apply(&entry(1, vec![join(1, 1, "t", vec![file("b", 2), file("a", 1)], 0)]));
+    state.apply(&entry(
+        1,
+        vec![join(1, 1, "t", vec![file("b", 2), file("a", 1)], 0)],
+    ));
     let add = |name, seq| Change::Add {
         table: TableId(1),
         file: file(name, seq),
@@ -87,12 +94,18 @@ fn a_join_keeps_so_many_earlier_generations() {
     let mut state = State::default();
     for copy in 1..=4 {
         let name = format!("f{copy}");
-        state.apply(&entry(copy, vec![join(1, copy, "t", vec![file(&name, copy)], 2)]));
+        state.apply(&entry(
+            copy,
+            vec![join(1, copy, "t", vec![file(&name, copy)], 2)],
+        ));
     }
     let table = &state.tables[&TableId(1)];
     let kept: Vec<u64> = table.earlier.iter().map(|it| it.copy.0).collect();
     assert_eq!(kept, [2, 3]);
-    assert_eq!(state.discarded, [format!("{}/f1", layout::earlier_folder("s/t", CopyId(1)))]);
+    assert_eq!(
+        state.discarded,
+        [format!("{}/f1", layout::earlier_folder("s/t", CopyId(1)))]
+    );
     assert_eq!(names(&state, 1), ["f4"]);
 }
 
@@ -112,7 +125,10 @@ fn entries_read_back_as_they_were_applied() {
     let disk = LocalDisk::new(folder.path().to_owned());
     let mut state = State::default();
     for number in 1..=5 {
-        let mut entry = entry(number, vec![join(number, number, &format!("t{number}"), vec![], 0)]);
+        let mut entry = entry(
+            number,
+            vec![join(number, number, &format!("t{number}"), vec![], 0)],
+        );
         state.apply(&entry);
         if number == 2 {
             state.whole = number;
@@ -145,5 +161,11 @@ fn a_damaged_or_missing_entry_is_an_error_with_the_remedy() {
         assert!(error.hint_text().is_some(), "{error}");
     }
     disk.remove(&path).expect("removes");
-    assert!(log::load(&disk).err().expect("is missing").hint_text().is_some());
+    assert!(
+        log::load(&disk)
+            .err()
+            .expect("is missing")
+            .hint_text()
+            .is_some()
+    );
 }

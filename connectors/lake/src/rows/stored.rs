@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBufferBuilder, GenericListArray, OffsetSizeTrait, PrimitiveArray,
+    Array, ArrayRef, AsArray, BooleanBufferBuilder, GenericListArray, OffsetSizeTrait,
+    PrimitiveArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DECIMAL128_MAX_PRECISION, DataType, Date32Type, Field, Time64MicrosecondType,
-    TimeUnit, TimestampMicrosecondType,
+    ArrowPrimitiveType, DECIMAL128_MAX_PRECISION, DataType, Date32Type, Field,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use cdc_api::{Error, Result};
 
@@ -31,7 +32,9 @@ pub(crate) fn stored_type(data_type: &DataType, extension: Option<&str>) -> Data
     match data_type {
         DataType::FixedSizeBinary(16) if extension == Some("arrow.uuid") => DataType::Utf8,
         DataType::Decimal128(precision, scale) => decimal(*precision, *scale),
-        DataType::Decimal256(_, _) | DataType::Interval(_) | DataType::Duration(_) => DataType::Utf8,
+        DataType::Decimal256(_, _) | DataType::Interval(_) | DataType::Duration(_) => {
+            DataType::Utf8
+        }
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
         DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, zone) => {
             DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
@@ -69,7 +72,10 @@ fn decimal(precision: u8, scale: i8) -> DataType {
 
 /// Whether every value of `from` is the same value in `to`, so that readers unite the two.
 pub(crate) fn widens(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, List, UInt8, UInt16, UInt32, UInt64};
+    use DataType::{
+        Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, List, UInt8, UInt16, UInt32,
+        UInt64,
+    };
     match (from, to) {
         _ if from == to => true,
         (Int8, Int16 | Int32 | Int64)
@@ -89,7 +95,11 @@ pub(crate) fn widens(from: &DataType, to: &DataType) -> bool {
 }
 
 /// The values of a column as `target`, which is the stored type of its own type or a wider one.
-pub(super) fn store(values: &ArrayRef, extension: Option<&str>, target: &DataType) -> Result<Stored> {
+pub(super) fn store(
+    values: &ArrayRef,
+    extension: Option<&str>,
+    target: &DataType,
+) -> Result<Stored> {
     let plain = |values: ArrayRef| {
         Ok(Stored {
             values,
@@ -202,8 +212,11 @@ fn cast(values: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
     };
     cast_with_options(values, target, &options).map_err(|_| {
         // Arrow's own words hold the value.
-        Error::data(format!("a value of {} cannot be written as {target}", values.data_type()))
-            .hint("take a new copy of the table: cdc snapshot SCHEMA.TABLE")
+        Error::data(format!(
+            "a value of {} cannot be written as {target}",
+            values.data_type()
+        ))
+        .hint("take a new copy of the table: cdc snapshot SCHEMA.TABLE")
     })
 }
 

@@ -20,7 +20,10 @@ fn table(columns: Vec<Column>) -> Arc<TableSchema> {
     ))
 }
 
-fn encoded(columns: Vec<(&str, ArrayRef)>, change: impl FnOnce(&mut ChangeBatch)) -> Result<RecordBatch> {
+fn encoded(
+    columns: Vec<(&str, ArrayRef)>,
+    change: impl FnOnce(&mut ChangeBatch),
+) -> Result<RecordBatch> {
     let shape = table(
         columns
             .iter()
@@ -40,8 +43,16 @@ fn special(batch: &RecordBatch, row: usize) -> Vec<(String, String)> {
         return Vec::new();
     }
     let entries = map.value(row);
-    let text = |column: usize, at: usize| entries.column(column).as_string::<i32>().value(at).to_owned();
-    (0..entries.len()).map(|at| (text(0, at), text(1, at))).collect()
+    let text = |column: usize, at: usize| {
+        entries
+            .column(column)
+            .as_string::<i32>()
+            .value(at)
+            .to_owned()
+    };
+    (0..entries.len())
+        .map(|at| (text(0, at), text(1, at)))
+        .collect()
 }
 
 #[test]
@@ -49,14 +60,21 @@ fn values_without_a_place_in_parquet_are_null_and_named() {
     let batch = encoded(
         vec![
             ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
-            ("day", Arc::new(Date32Array::from(vec![Some(i32::MAX), None, Some(0)]))),
+            (
+                "day",
+                Arc::new(Date32Array::from(vec![Some(i32::MAX), None, Some(0)])),
+            ),
             (
                 "at",
                 Arc::new(TimestampMicrosecondArray::from(vec![i64::MIN, 5, i64::MAX])),
             ),
             (
                 "time",
-                Arc::new(Time64MicrosecondArray::from(vec![86_400_000_000, 0, 86_399_999_999])),
+                Arc::new(Time64MicrosecondArray::from(vec![
+                    86_400_000_000,
+                    0,
+                    86_399_999_999,
+                ])),
             ),
         ],
         |_| {},
@@ -65,19 +83,27 @@ fn values_without_a_place_in_parquet_are_null_and_named() {
     let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     assert_eq!(
         special(&batch, 0),
-        [pair("day", "infinity"), pair("at", "-infinity"), pair("time", "24:00:00")]
+        [
+            pair("day", "infinity"),
+            pair("at", "-infinity"),
+            pair("time", "24:00:00")
+        ]
     );
     assert_eq!(special(&batch, 1), []);
     assert_eq!(special(&batch, 2), [pair("at", "infinity")]);
-    let nulls: Vec<usize> = batch.columns()[1..4].iter().map(|it| it.null_count()).collect();
+    let nulls: Vec<usize> = batch.columns()[1..4]
+        .iter()
+        .map(|it| it.null_count())
+        .collect();
     assert_eq!(nulls, [2, 2, 1]);
 }
 
 #[test]
 fn an_infinite_element_of_an_array_stops_the_table() {
-    let list = ListArray::from_iter_primitive::<arrow::datatypes::Date32Type, _, _>([Some(vec![
-        Some(i32::MAX),
-    ])]);
+    let list =
+        ListArray::from_iter_primitive::<arrow::datatypes::Date32Type, _, _>([Some(vec![Some(
+            i32::MAX,
+        )])]);
     let error = encoded(vec![("days", Arc::new(list))], |_| {}).expect_err("has no place");
     assert_eq!(error.table(), Some(TableId(1)));
     assert!(error.hint_text().is_some());
@@ -97,7 +123,10 @@ fn absent_columns_are_named_and_null_is_not_absent() {
         },
     )
     .expect("is written");
-    let absent = batch.column_by_name(ABSENT).expect("there").as_list::<i32>();
+    let absent = batch
+        .column_by_name(ABSENT)
+        .expect("there")
+        .as_list::<i32>();
     assert_eq!(absent.value(0).as_string::<i32>().value(0), "a");
     assert!(absent.is_null(1));
 }
@@ -123,7 +152,9 @@ fn transactions_are_told_by_run() {
         let column = batch.column_by_name(name).expect("there");
         let column = arrow::compute::cast(column, &DataType::Utf8).expect("text");
         let column = column.as_string::<i32>();
-        (0..3).map(|row| column.value(row).to_owned()).collect::<Vec<_>>()
+        (0..3)
+            .map(|row| column.value(row).to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(text(OP), ["delete", "insert", "insert"]);
     assert_eq!(text(TRANSACTION), ["70", "70", "80"]);
@@ -144,14 +175,20 @@ fn decimals_fit_parquets_rules_or_are_text() {
         .with_precision_and_scale(3, -2)
         .expect("in range");
     let batch = encoded(vec![("n", Arc::new(numbers))], |_| {}).expect("is written");
-    let stored = batch.column(0).as_primitive::<arrow::datatypes::Decimal128Type>();
+    let stored = batch
+        .column(0)
+        .as_primitive::<arrow::datatypes::Decimal128Type>();
     assert_eq!(stored.value(0), 12_300);
 }
 
 #[test]
 fn names_of_ours_are_refused_with_the_remedy() {
-    let error = check_names(&table(vec![Column::new("_CDC_seq", DataType::Int64, "int8")]))
-        .expect_err("is refused");
+    let error = check_names(&table(vec![Column::new(
+        "_CDC_seq",
+        DataType::Int64,
+        "int8",
+    )]))
+    .expect_err("is refused");
     assert_eq!(error.table(), Some(TableId(1)));
     assert!(error.hint_text().is_some_and(|hint| hint.contains("!s.t")));
 }

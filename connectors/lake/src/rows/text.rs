@@ -53,7 +53,11 @@ pub(super) fn intervals(values: &ArrayRef, unit: IntervalUnit) -> Result<ArrayRe
         }
         IntervalUnit::YearMonth => {
             let values = values.as_primitive::<IntervalYearMonthType>();
-            texts(values.iter().map(|value| value.map(|months| interval(months, 0, 0))))
+            texts(
+                values
+                    .iter()
+                    .map(|value| value.map(|months| interval(months, 0, 0))),
+            )
         }
     })
 }
@@ -63,9 +67,18 @@ pub(super) fn durations(values: &ArrayRef, unit: TimeUnit) -> Result<ArrayRef> {
         texts(values.map(|value| value.map(|value| clock_of(i128::from(value) * nanos))))
     }
     Ok(match unit {
-        TimeUnit::Second => all(values.as_primitive::<DurationSecondType>().iter(), 1_000_000_000),
-        TimeUnit::Millisecond => all(values.as_primitive::<DurationMillisecondType>().iter(), 1_000_000),
-        TimeUnit::Microsecond => all(values.as_primitive::<DurationMicrosecondType>().iter(), 1_000),
+        TimeUnit::Second => all(
+            values.as_primitive::<DurationSecondType>().iter(),
+            1_000_000_000,
+        ),
+        TimeUnit::Millisecond => all(
+            values.as_primitive::<DurationMillisecondType>().iter(),
+            1_000_000,
+        ),
+        TimeUnit::Microsecond => all(
+            values.as_primitive::<DurationMicrosecondType>().iter(),
+            1_000,
+        ),
         TimeUnit::Nanosecond => all(values.as_primitive::<DurationNanosecondType>().iter(), 1),
     })
 }

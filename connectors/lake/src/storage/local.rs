@@ -19,6 +19,8 @@ use crate::layout;
 #[derive(Debug)]
 pub(crate) struct LocalDisk {
     root: PathBuf,
+    /// Whether content is made durable: always, but in tests that only simulate crashes.
+    syncs: bool,
 }
 
 /// Tells this process's temporary names apart.
@@ -26,7 +28,19 @@ static TEMPORARIES: AtomicU64 = AtomicU64::new(0);
 
 impl LocalDisk {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, syncs: true }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn volatile(root: PathBuf) -> Self {
+        Self { root, syncs: false }
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        if self.syncs {
+            File::open(path)?.sync_all()?;
+        }
+        Ok(())
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -61,7 +75,9 @@ impl LocalDisk {
         let written = (|| {
             let mut file = File::create(&temporary)?;
             file.write_all(content)?;
-            file.sync_all()?;
+            if self.syncs {
+                file.sync_all()?;
+            }
             publish(&temporary, &path)
         })();
         if written.is_err() {
@@ -69,7 +85,7 @@ impl LocalDisk {
             let _ = fs::remove_file(&temporary);
             return written;
         }
-        path.parent().map_or(Ok(()), sync)
+        path.parent().map_or(Ok(()), |parent| self.sync(parent))
     }
 }
 
@@ -77,7 +93,9 @@ impl Storage for LocalDisk {
     fn create(&self, path: &str) -> io::Result<Box<dyn StoredFile>> {
         let path = self.path(path);
         self.parent(&path)?;
-        Ok(Box::new(OpenOptions::new().write(true).create_new(true).open(path)?))
+        Ok(Box::new(
+            OpenOptions::new().write(true).create_new(true).open(path)?,
+        ))
     }
 
     fn open(&self, path: &str) -> io::Result<File> {
@@ -161,7 +179,7 @@ impl Storage for LocalDisk {
     }
 
     fn sync_folder(&self, path: &str) -> io::Result<()> {
-        absent_is_fine(sync(&self.path(path)))
+        absent_is_fine(self.sync(&self.path(path)))
     }
 
     fn replace_folder(&self, path: &str, files: &[(String, String)]) -> io::Result<()> {
@@ -184,7 +202,7 @@ impl Storage for LocalDisk {
                     fs::hard_link(folder.join(&foreign.name), aside.join(&foreign.name))?;
                 }
             }
-            sync(&aside)?;
+            self.sync(&aside)?;
             if !folder.is_dir() {
                 return fs::rename(&aside, &folder);
             }
@@ -220,10 +238,6 @@ impl StoredFile for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

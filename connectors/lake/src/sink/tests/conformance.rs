@@ -9,7 +9,10 @@ use cdc_api::{Result, Sink, TableSchema};
 use tempfile::TempDir;
 
 use super::reading;
+
 use crate::layout::Layout;
+use crate::manifest::log;
+use crate::storage::local::LocalDisk;
 use crate::{Lake, LakeConfig};
 
 struct LakeProbe {
@@ -37,7 +40,8 @@ impl Probe for LakeProbe {
     fn sink(&mut self) -> Box<dyn Sink> {
         let mut config = LakeConfig::new(self.root().display().to_string());
         config.compaction.min_files = 2;
-        Box::new(Lake::new(config, "shop").expect("a lake"))
+        let disk = LocalDisk::volatile(self.root());
+        Box::new(Lake::on(Box::new(disk), config, "shop").expect("a lake"))
     }
 
     async fn read(
@@ -53,8 +57,20 @@ impl Probe for LakeProbe {
         if reading::glob(&folder).is_empty() && joined.iter().all(|it| it.table.id != table.id) {
             return Ok(None);
         }
+        let newest = log::load(&LocalDisk::new(self.root()))?.expect("there are entries");
+        let shapes = &newest.state.tables[&table.id].shapes;
         let batches = reading::batches(&folder);
-        Ok(Some(batches.iter().map(|it| reading::as_table(it, table)).collect()))
+        Ok(Some(
+            batches
+                .iter()
+                .flat_map(|batch| reading::as_table(batch, table, shapes))
+                .collect(),
+        ))
+    }
+
+    /// Columns are found by what they were called in the shape that a row has.
+    fn renames(&self) -> bool {
+        true
     }
 }
 

@@ -12,7 +12,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Field, IntervalMonthDayNano, Schema, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType,
+    TimestampMicrosecondType, UInt32Type,
 };
 use cdc_api::TableSchema;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -37,19 +37,52 @@ pub(super) fn batches(folder: &Path) -> Vec<RecordBatch> {
         .flat_map(|path| {
             let file = File::open(path).expect("a listed file opens");
             let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a whole file");
-            reader.build().expect("reads").map(|batch| batch.expect("a whole batch"))
+            reader
+                .build()
+                .expect("reads")
+                .map(|batch| batch.expect("a whole batch"))
         })
         .collect()
 }
 
-/// A batch with the table's columns in their own types, and the lake's beside them.
-pub(super) fn as_table(batch: &RecordBatch, table: &TableSchema) -> RecordBatch {
+/// A batch with the table's columns in their own types, and the lake's beside them; a batch for
+/// each shape that its rows have.
+pub(super) fn as_table(
+    batch: &RecordBatch,
+    table: &TableSchema,
+    shapes: &[Arc<TableSchema>],
+) -> Vec<RecordBatch> {
+    let versions = batch
+        .column_by_name("_cdc_schema_version")
+        .expect("in every file");
+    let versions = versions.as_primitive::<UInt32Type>().values();
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for end in 1..=versions.len() {
+        if end == versions.len() || versions[end] != versions[start] {
+            let shape = shapes.iter().find(|shape| shape.version == versions[start]);
+            let shape = shape.expect("the manifest knows every shape");
+            parts.push(of_shape(&batch.slice(start, end - start), table, shape));
+            start = end;
+        }
+    }
+    parts
+}
+
+fn of_shape(batch: &RecordBatch, table: &TableSchema, shape: &TableSchema) -> RecordBatch {
     let mut fields = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     for column in &table.columns {
-        let values = batch.column_by_name(&column.name).map_or_else(
+        let was = shape.columns.iter().find(|was| match (was.id, column.id) {
+            (Some(a), Some(b)) => a == b,
+            _ => was.name == column.name,
+        });
+        let values = was.map_or_else(
             || new_null_array(&column.data_type, batch.num_rows()),
-            |values| as_source(values, &column.name, &column.data_type, batch),
+            |was| {
+                let values = batch.column_by_name(&was.name).expect("in its file");
+                as_source(values, &was.name, &column.data_type, batch)
+            },
         );
         fields.push(Field::new(&column.name, values.data_type().clone(), true));
         columns.push(values);
@@ -65,7 +98,10 @@ pub(super) fn as_table(batch: &RecordBatch, table: &TableSchema) -> RecordBatch 
 /// What the documentation says a reader has to do for a value in its full meaning.
 fn as_source(values: &ArrayRef, name: &str, wanted: &DataType, batch: &RecordBatch) -> ArrayRef {
     let special = |row: usize| -> Option<String> {
-        let map = batch.column_by_name("_cdc_special").expect("there").as_map();
+        let map = batch
+            .column_by_name("_cdc_special")
+            .expect("there")
+            .as_map();
         if map.is_null(row) {
             return None;
         }
@@ -83,9 +119,9 @@ fn as_source(values: &ArrayRef, name: &str, wanted: &DataType, batch: &RecordBat
             ))
         }
         DataType::Duration(_) if values.data_type() == &DataType::Utf8 => {
-            Arc::new(DurationMicrosecondArray::from_iter(
-                rows.map(|row| values.is_valid(row).then(|| clock(&text(row)) / 1_000)),
-            ))
+            Arc::new(DurationMicrosecondArray::from_iter(rows.map(|row| {
+                values.is_valid(row).then(|| clock(&text(row)) / 1_000)
+            })))
         }
         DataType::Date32 => {
             let array = values.as_primitive::<Date32Type>();
@@ -106,10 +142,12 @@ fn as_source(values: &ArrayRef, name: &str, wanted: &DataType, batch: &RecordBat
         }
         DataType::Time64(_) => {
             let array = values.as_primitive::<Time64MicrosecondType>();
-            Arc::new(Time64MicrosecondArray::from_iter(rows.map(|row| match special(row) {
-                Some(text) => Some(clock(&text) / 1_000),
-                None => array.is_valid(row).then(|| array.value(row)),
-            })))
+            Arc::new(Time64MicrosecondArray::from_iter(rows.map(
+                |row| match special(row) {
+                    Some(text) => Some(clock(&text) / 1_000),
+                    None => array.is_valid(row).then(|| array.value(row)),
+                },
+            )))
         }
         _ if values.data_type() == &DataType::Utf8 => Arc::clone(values),
         DataType::Binary | DataType::LargeBinary | DataType::List(_) => Arc::clone(values),

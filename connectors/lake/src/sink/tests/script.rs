@@ -70,13 +70,27 @@ pub(super) fn accounts(version: u32, name: &str, wide: bool) -> Arc<TableSchema>
         });
     }
     let name = TableName::new("shop", name);
-    Arc::new(TableSchema::new(ACCOUNTS, name, version, columns, vec![0], Identity::Key))
+    Arc::new(TableSchema::new(
+        ACCOUNTS,
+        name,
+        version,
+        columns,
+        vec![0],
+        Identity::Key,
+    ))
 }
 
 fn events() -> Arc<TableSchema> {
     let columns = accounts(1, "accounts", false).columns.clone();
     let name = TableName::new("shop", "events");
-    Arc::new(TableSchema::new(EVENTS, name, 1, columns, vec![], Identity::Full))
+    Arc::new(TableSchema::new(
+        EVENTS,
+        name,
+        1,
+        columns,
+        vec![],
+        Identity::Full,
+    ))
 }
 
 impl Script {
@@ -92,10 +106,25 @@ impl Script {
         };
         let commits = vec![
             commit(0, vec![]),
-            commit(0, vec![join(ACCOUNTS, 1, 0, vec![vec![1, 2, 3], vec![4, 5]], vec![])]),
-            commit(2, vec![Step::Rows(ACCOUNTS, vec![(1, Insert, 6), (2, Insert, 7)])]),
+            commit(
+                0,
+                vec![join(
+                    ACCOUNTS,
+                    1,
+                    0,
+                    vec![vec![1, 2, 3], vec![4, 5]],
+                    vec![],
+                )],
+            ),
+            commit(
+                2,
+                vec![Step::Rows(ACCOUNTS, vec![(1, Insert, 6), (2, Insert, 7)])],
+            ),
             commit(2, vec![]),
-            commit(4, vec![Step::Rows(ACCOUNTS, vec![(3, Update, 1), (4, Delete, 2)])]),
+            commit(
+                4,
+                vec![Step::Rows(ACCOUNTS, vec![(3, Update, 1), (4, Delete, 2)])],
+            ),
             commit(
                 5,
                 vec![
@@ -199,7 +228,13 @@ impl Script {
                 Step::Shape(shape) => {
                     shapes.insert(shape.id, Arc::clone(shape));
                 }
-                Step::Join { table, seq, chunks, catch_up, .. } => {
+                Step::Join {
+                    table,
+                    seq,
+                    chunks,
+                    catch_up,
+                    ..
+                } => {
                     let reads = chunks.iter().flatten().map(|id| (*seq, Op::Read, *id));
                     let rows = reads.chain(catch_up.iter().copied());
                     tables.insert(*table, rows.map(|row| seen(*table, row)).collect());
@@ -221,7 +256,9 @@ impl Script {
     /// How many commits the lake holds.
     pub(super) async fn reached(&self, sink: &mut Lake) -> Result<usize> {
         let committed = sink.committed().await?;
-        Ok(committed.map_or(0, |at| at.position.as_str().parse::<usize>().expect("ours") + 1))
+        Ok(committed.map_or(0, |at| {
+            at.position.as_str().parse::<usize>().expect("ours") + 1
+        }))
     }
 
     /// Gives commit after commit; `reached` follows.
@@ -247,7 +284,13 @@ impl Script {
                 Step::Rows(table, rows) => sink.write(&batch(&shapes[table], rows)).await?,
                 Step::Truncate(table, seq) => sink.truncate(&shapes[table], *seq, 5).await?,
                 Step::Leave(table) => sink.leave(*table).await?,
-                Step::Join { table, copy, seq, chunks, catch_up } => {
+                Step::Join {
+                    table,
+                    copy,
+                    seq,
+                    chunks,
+                    catch_up,
+                } => {
                     let shape = &shapes[table];
                     let mut handle = sink.copy(shape, *copy).await?;
                     let progress = handle.progress().await?;
@@ -261,7 +304,11 @@ impl Script {
                         writer.finish(*seq).await?;
                     }
                     let from = progress.caught_up.unwrap_or(*seq);
-                    let rest: Vec<_> = catch_up.iter().copied().filter(|row| row.0 > from).collect();
+                    let rest: Vec<_> = catch_up
+                        .iter()
+                        .copied()
+                        .filter(|row| row.0 > from)
+                        .collect();
                     handle.write(&batch(shape, &rest)).await?;
                     handle.commit(self.commits[commit].seq).await?;
                     sink.join(shape, *copy).await?;
@@ -352,7 +399,8 @@ fn rows_of(batch: &RecordBatch) -> Vec<Seen> {
             (
                 seq.as_primitive::<UInt64Type>().value(row),
                 text(&op, row).expect("never null"),
-                id.is_valid(row).then(|| id.as_primitive::<Int64Type>().value(row)),
+                id.is_valid(row)
+                    .then(|| id.as_primitive::<Int64Type>().value(row)),
                 text(&note, row),
             )
         })
