@@ -240,6 +240,22 @@ impl Control {
         status
     }
 
+    /// Waits until the status has been told anew, after everything that was answered before this
+    /// call; for two seconds at most.
+    pub async fn told(&self) {
+        let mut status = self.status.clone();
+        status.mark_unchanged();
+        // What comes first may have been put together before the call.
+        let twice = async {
+            for _ in 0..2 {
+                if status.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), twice).await;
+    }
+
     /// Waits until the pipeline has ended, that is, has dropped its end.
     pub async fn ended(&self) {
         self.commands.closed().await;

@@ -234,6 +234,8 @@ async fn snapshot(
             reply,
         })
         .await?;
+    // So that whoever asks for the status next does not take the old copies for the new ones.
+    control.told().await;
     Ok(Json(copies))
 }
 

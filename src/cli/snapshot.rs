@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cdc_api::{Error, Result};
+use cdc_api::{Error, Result, TableName};
 
 use super::output::{self, Live};
 use super::{Context, log, progress};
 use crate::admin::control::Copying;
-use crate::admin::serve::{SnapshotRequest, WaitRequest};
+use crate::admin::serve::SnapshotRequest;
 use crate::admin::status::{TableState, TableStatus};
 use crate::admin::{self, Client, Command, Server, Status};
 use crate::config::Config;
@@ -52,39 +52,31 @@ async fn live(args: &Args, daemon: &Client) -> Result<ExitCode> {
     };
     let copies = daemon.snapshot(&request).await?;
     if copies.is_empty() {
-        output::note("no table is taken by that sink");
+        output::note(
+            "nothing to begin: such tables are being copied already, or no sink takes them",
+        );
+        return Ok(ExitCode::SUCCESS);
     }
-    if args.detach || copies.is_empty() {
+    if args.detach {
         for copy in &copies {
-            output::note(&format!(
-                "{}: {}.{} registered",
-                copy.sink, copy.schema, copy.table
-            ));
+            let name = TableName::new(&copy.schema, &copy.table);
+            output::note(&format!("{}: copy of {name} registered", copy.sink));
         }
         return Ok(ExitCode::SUCCESS);
     }
-    // The sinks have caught up only when every table is whole.
-    let waiting = WaitRequest {
-        sink: args.sink.clone(),
-        timeout_ms: u64::from(u32::MAX),
-    };
     let mut shown = Shown::new();
-    let done = async { daemon.wait(&waiting).await };
-    tokio::pin!(done);
     let mut ticks = tokio::time::interval(Duration::from_millis(250));
     loop {
-        tokio::select! {
-            reached = &mut done => {
-                reached?;
-                break;
-            }
-            _ = ticks.tick() => shown.draw(&daemon.status().await?, &copies),
+        ticks.tick().await;
+        let status = daemon.status().await?;
+        shown.draw(&status, &copies);
+        let done =
+            |table: &TableStatus| matches!(table.state, TableState::Streaming | TableState::Failed);
+        if picked(&status, &copies).all(done) {
+            shown.end();
+            return Ok(verdict(&status, &copies));
         }
     }
-    let status = daemon.status().await?;
-    shown.draw(&status, &copies);
-    shown.end();
-    Ok(verdict(&status, &copies))
 }
 
 /// The pipeline in this very process, until all is copied.

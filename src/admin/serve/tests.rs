@@ -55,10 +55,17 @@ fn script(sql: &str) -> Result<Box<dyn BatchReader>> {
 /// A pipeline that answers everything, and never a wait for sink `slow`.
 fn serve(folder: &Path) -> (Control, tokio::task::JoinHandle<()>) {
     let config = config(folder);
-    let (control, mut end) = channel(&config);
+    let (control, end) = channel(&config);
+    let (status, mut commands) = (end.status, end.commands);
+    let telling = tokio::spawn(async move {
+        loop {
+            status.send_modify(|_| {});
+            tokio::task::yield_now().await;
+        }
+    });
     tokio::spawn(async move {
         let mut unanswered = Vec::new();
-        while let Some(command) = end.commands.recv().await {
+        while let Some(command) = commands.recv().await {
             match command {
                 Command::Snapshot {
                     tables,
@@ -98,6 +105,7 @@ fn serve(folder: &Path) -> (Control, tokio::task::JoinHandle<()>) {
                 }
             }
         }
+        telling.abort();
     });
     let serving = control.clone();
     let task = tokio::spawn(async move {
