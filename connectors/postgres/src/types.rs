@@ -25,95 +25,19 @@
 pub(crate) mod append;
 pub(crate) mod array;
 pub(crate) mod numeric;
+mod options;
+mod refused;
+mod scalar;
 pub(crate) mod temporal;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
+use append::Appender;
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use cdc_api::{Error, ExistingValue, Result};
-use serde::{Deserialize, Deserializer};
-
-use append::Appender;
-
-/// What the user decides about types that Arrow has no exact equal of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TypeOptions {
-    /// What a `numeric` without precision, or of more than 76 digits, becomes.
-    pub numeric: NumericOption,
-    /// What NaN and ±infinity become in a decimal column.
-    pub not_a_number: NotANumber,
-    /// What arrays become.
-    pub arrays: ArrayOption,
-}
-
-/// What a `numeric` without precision, or of more than 76 digits, becomes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum NumericOption {
-    /// Exact text: `text`.
-    #[default]
-    Text,
-    /// The nearest double: `double`.
-    Double,
-    /// A decimal, `decimal(38,10)`; a value that does not fit exactly stops its table.
-    Decimal {
-        /// Digits, 1 to 76.
-        precision: u8,
-        /// Digits after the point, 0 to the precision.
-        scale: u8,
-    },
-}
-
-impl<'de> Deserialize<'de> for NumericOption {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let text = String::deserialize(deserializer)?;
-        let decimal = || {
-            let (precision, scale) = text
-                .strip_prefix("decimal(")?
-                .strip_suffix(')')?
-                .split_once(',')?;
-            let precision = precision.trim().parse().ok()?;
-            let scale = scale.trim().parse().ok()?;
-            ((1..=76).contains(&precision) && scale <= precision)
-                .then_some(Self::Decimal { precision, scale })
-        };
-        match text.as_str() {
-            "text" => Ok(Self::Text),
-            "double" => Ok(Self::Double),
-            _ => decimal().ok_or_else(|| {
-                D::Error::custom(
-                    "write text, double or decimal(p,s) with p up to 76 and s up to p, for \
-                     example decimal(38,10)",
-                )
-            }),
-        }
-    }
-}
-
-/// What NaN and ±infinity become in a decimal column.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NotANumber {
-    /// The table stops.
-    #[default]
-    Error,
-    /// NULL.
-    Null,
-}
-
-/// What arrays become.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ArrayOption {
-    /// Lists; a value of several dimensions, or that does not count from 1, stops its table.
-    #[default]
-    List,
-    /// The server's array literals as text, for every array.
-    Text,
-}
+pub use options::{ArrayOption, NotANumber, NumericOption, TypeOptions};
+pub(crate) use refused::ValueError;
 
 /// `pg_type.typtype`, arrays told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -530,81 +454,6 @@ fn element_field(element: Scalar) -> Field {
         None => field,
     }
 }
-
-/// Why a value cannot be taken. Says nothing about the value itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ValueError {
-    /// Not in the form that the type has.
-    Malformed,
-    /// The binary form of a type that only the server understands.
-    Opaque,
-    /// Text that is not UTF-8.
-    Encoding,
-    /// NaN or infinity in a decimal column.
-    NotANumber,
-    /// A number with more digits than the decimal column has.
-    Precision,
-    /// A timestamp or an interval that Arrow's 64 bits do not reach.
-    Range,
-    /// An array of several dimensions, or that does not count from 1.
-    Dimensions,
-    /// A row without a value that the server should have sent.
-    Missing,
-}
-
-impl ValueError {
-    /// What is wrong, without the value.
-    pub(crate) fn message(self) -> &'static str {
-        match self {
-            Self::Malformed => "a value is not in the form that its type has",
-            Self::Opaque => "a value came in a binary form that only the server understands",
-            Self::Encoding => "a text is not UTF-8",
-            Self::NotANumber => "a numeric value is NaN or infinite, which a decimal cannot hold",
-            Self::Precision => "a numeric value has more digits than its decimal column",
-            Self::Range => "a timestamp or interval is beyond what 64 bits can count",
-            Self::Dimensions => {
-                "an array has several dimensions, or does not count from 1, which a list cannot \
-                 hold"
-            }
-            Self::Missing => "the server left out a value of a row that should be whole",
-        }
-    }
-
-    /// What mends it.
-    pub(crate) fn hint(self) -> &'static str {
-        match self {
-            Self::Malformed | Self::Missing => {
-                "report this as a defect, with the table's definition"
-            }
-            Self::Opaque => "set binary: false in the source's configuration",
-            Self::Encoding => {
-                "correct the value, or move the database from SQL_ASCII to UTF8, then run cdc \
-                 snapshot for the table"
-            }
-            Self::NotANumber => {
-                "correct the value, or set types.not_a_number: \"null\" in the source's \
-                 configuration, then run cdc snapshot for the table"
-            }
-            Self::Precision => {
-                "set types.numeric: text in the source's configuration, then run cdc snapshot for \
-                 the table"
-            }
-            Self::Range => "correct the value, then run cdc snapshot for the table",
-            Self::Dimensions => {
-                "set types.arrays: text in the source's configuration, then run cdc snapshot for \
-                 the table"
-            }
-        }
-    }
-}
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message())
-    }
-}
-
-impl std::error::Error for ValueError {}
 
 #[cfg(test)]
 mod tests;
