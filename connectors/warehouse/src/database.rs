@@ -227,6 +227,7 @@ pub(crate) fn failed(doing: &str, error: duckdb::Error) -> Error {
         | "INTERRUPT Error"
         | "Interrupt Error"
         | "Connection Error" => (ErrorKind::Transient, None),
+        _ if class.starts_with("type mismatch in AppendDataChunk") => (ErrorKind::Data, None),
         "Conversion Error" | "Constraint Error" | "Out of Range Error" | "Invalid Input Error" => {
             (ErrorKind::Data, None)
         }

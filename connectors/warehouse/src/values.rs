@@ -102,7 +102,7 @@ pub(crate) fn stored(array: &ArrayRef) -> Result<ArrayRef, Refused> {
             Arc::new(
                 values
                     .iter()
-                    .map(|value| value.map(|micros| format!("{micros} microseconds")))
+                    .map(|value| value.map(time_text))
                     .collect::<StringArray>(),
             )
         }
@@ -122,12 +122,8 @@ pub(crate) fn stored(array: &ArrayRef) -> Result<ArrayRef, Refused> {
                     .iter()
                     .map(|value| {
                         value.map(|value| {
-                            format!(
-                                "{} months {} days {} microseconds",
-                                value.months,
-                                value.days,
-                                value.nanoseconds / 1000
-                            )
+                            let time = time_text(value.nanoseconds / 1000);
+                            format!("{} months {} days {time}", value.months, value.days)
                         })
                     })
                     .collect::<StringArray>(),
@@ -152,6 +148,15 @@ pub(crate) fn stored(array: &ArrayRef) -> Result<ArrayRef, Refused> {
         }
         _ => Arc::clone(array),
     })
+}
+
+/// In two parts, as the least number of microseconds has no positive to be read from.
+fn time_text(micros: i64) -> String {
+    format!(
+        "{} seconds {} microseconds",
+        micros / 1_000_000,
+        micros % 1_000_000
+    )
 }
 
 fn stored_list(list: &ListArray) -> Result<ArrayRef, Refused> {
