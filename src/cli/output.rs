@@ -188,9 +188,9 @@ pub fn escaped(text: &str) -> String {
 /// Some lines at the bottom of the terminal that are drawn again and again; nothing elsewhere.
 pub struct Live(ProgressBar);
 
-impl Live {
+impl Default for Live {
     /// Draws on stderr.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let target = if stderr_is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -202,7 +202,9 @@ impl Live {
         }
         Self(bar)
     }
+}
 
+impl Live {
     /// Replaces what is drawn.
     pub fn draw(&self, text: &str) {
         self.0.set_message(text.trim_end().to_owned());
@@ -212,11 +214,6 @@ impl Live {
     /// Leaves what is drawn last where it is.
     pub fn leave(self) {
         self.0.abandon();
-    }
-
-    /// Takes away what is drawn.
-    pub fn clear(self) {
-        self.0.finish_and_clear();
     }
 }
 

@@ -174,7 +174,7 @@ pub(super) fn progress(table: &TableStatus, bar: bool) -> String {
 }
 
 /// Whatever has stopped, with its remedy.
-fn problems(status: &Status, colour: bool) -> String {
+pub(super) fn problems(status: &Status, colour: bool) -> String {
     let mut text = String::new();
     let mut add = |whose: String, problem: &Option<Problem>| {
         if let Some(problem) = problem {

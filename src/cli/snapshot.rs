@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cdc_api::{Error, Result, TableName};
+use cdc_api::{Error, Result, TableName, TableSelection};
+use tokio::task::JoinHandle;
 
 use super::output::{self, Live};
 use super::{Context, log, progress};
 use crate::admin::control::Copying;
 use crate::admin::serve::SnapshotRequest;
 use crate::admin::status::{TableState, TableStatus};
-use crate::admin::{self, Client, Command, Server, Status};
+use crate::admin::{self, Client, Command, Control, Server, Status};
 use crate::config::Config;
 use crate::daemon;
 use crate::pipeline::Mode;
@@ -70,69 +71,133 @@ async fn live(args: &Args, daemon: &Client) -> Result<ExitCode> {
         ticks.tick().await;
         let status = daemon.status().await?;
         shown.draw(&status, &copies);
-        let done =
-            |table: &TableStatus| matches!(table.state, TableState::Streaming | TableState::Failed);
-        if picked(&status, &copies).all(done) {
+        if picked(&status, &copies).all(is_settled) {
             shown.end();
             return Ok(verdict(&status, &copies));
         }
     }
 }
 
-/// The pipeline in this very process, until all is copied.
+/// The pipeline in this very process, until the tables are whole.
 async fn full_load(args: &Args, config: Config) -> Result<ExitCode> {
     log::start(&config.log, "warn")?;
+    let wanted = Wanted::new(args)?;
     let server = Server::bind(&config).await?;
     let (control, end) = admin::channel(&config);
     let serving = tokio::spawn(server.serve(control.clone()));
-    let mut running =
-        tokio::spawn(async move { daemon::run(&config, end, Mode::UntilCopied).await });
-    let (tables, sink) = (args.tables.clone(), args.sink.clone());
-    let asking = control.clone();
-    let request = async move {
-        asking
-            .ask(|reply| Command::Snapshot {
-                tables,
-                sink,
-                reply,
-            })
-            .await
-    };
-    tokio::pin!(request);
-    let mut copies: Option<Vec<Copying>> = None;
+    let running = async move { daemon::run(&config, end, Mode::Continuous).await };
+    let mut running = tokio::spawn(running);
     let mut shown = Shown::new();
-    let mut ticks = tokio::time::interval(Duration::from_millis(250));
-    let ended = loop {
-        tokio::select! {
-            ended = &mut running => break ended,
-            registered = &mut request, if copies.is_none() => match registered {
-                Ok(registered) => copies = Some(registered),
-                Err(error) if error.is_transient() => copies = Some(Vec::new()),
-                Err(error) => {
-                    stop(&control, &mut running).await;
-                    return Err(error);
-                }
-            },
-            _ = ticks.tick() => shown.draw_all(&control.status()),
-            _ = tokio::signal::ctrl_c() => {
-                stop(&control, &mut running).await;
-                shown.end();
-                output::note("stopped; `cdc snapshot` or `cdc run` goes on where it was");
-                return Ok(ExitCode::FAILURE);
-            }
+    let outcome = tokio::select! {
+        ended = &mut running => Some(ended),
+        copied = wanted.copied(&control, &mut shown) => {
+            stop(&control, &mut running).await;
+            copied?;
+            None
+        }
+        _ = tokio::signal::ctrl_c() => {
+            stop(&control, &mut running).await;
+            shown.end();
+            output::note("stopped; `cdc snapshot` or `cdc run` goes on where it was");
+            return Ok(ExitCode::FAILURE);
         }
     };
     serving.abort();
+    // Its socket goes with it.
     let _ = serving.await;
-    shown.draw_all(&control.status());
     shown.end();
-    ended.unwrap_or_else(|error| Err(Error::internal("the pipeline panicked").caused_by(error)))?;
+    if let Some(ended) = outcome {
+        ended.unwrap_or_else(|error| {
+            Err(Error::internal("the pipeline panicked").caused_by(error))
+        })?;
+        return Err(Error::internal(
+            "the pipeline ended before its tables were whole",
+        ));
+    }
+    let status = control.status();
+    let failed = wanted
+        .tables(&status)
+        .any(|table| table.state == TableState::Failed);
+    if failed {
+        output::note(&progress::problems(&status, output::colour_on_stderr()));
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn stop(control: &admin::Control, running: &mut tokio::task::JoinHandle<Result<()>>) {
+/// Which tables of which sinks a full load is of.
+struct Wanted {
+    request: SnapshotRequest,
+    selection: Option<TableSelection>,
+}
+
+impl Wanted {
+    fn new(args: &Args) -> Result<Self> {
+        Ok(Self {
+            request: SnapshotRequest {
+                tables: args.tables.clone(),
+                sink: args.sink.clone(),
+            },
+            selection: match args.tables.is_empty() {
+                true => None,
+                false => Some(TableSelection::parse(&args.tables)?),
+            },
+        })
+    }
+
+    fn tables<'a>(&'a self, status: &'a Status) -> impl Iterator<Item = &'a TableStatus> {
+        let sinks = status.sinks.iter().filter(|sink| {
+            self.request
+                .sink
+                .as_ref()
+                .is_none_or(|name| *name == sink.name)
+        });
+        sinks.flat_map(|sink| &sink.tables).filter(|table| {
+            self.selection
+                .as_ref()
+                .is_none_or(|selection| selection.matches(&table.name()))
+        })
+    }
+
+    /// Asks for the copies as soon as the pipeline listens, and waits until all are settled.
+    async fn copied(&self, control: &Control, shown: &mut Shown) -> Result<()> {
+        let mut ticks = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            ticks.tick().await;
+            shown.draw_all(&control.status());
+            let SnapshotRequest { tables, sink } = self.request.clone();
+            let asked = control.ask(|reply| Command::Snapshot {
+                tables,
+                sink,
+                reply,
+            });
+            match asked.await {
+                Ok(_) => break,
+                // It has not connected yet.
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        control.told().await;
+        loop {
+            ticks.tick().await;
+            let status = control.status();
+            shown.draw_all(&status);
+            if self.tables(&status).all(is_settled) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn is_settled(table: &TableStatus) -> bool {
+    matches!(table.state, TableState::Streaming | TableState::Failed)
+}
+
+async fn stop(control: &Control, running: &mut JoinHandle<Result<()>>) {
     let asking = control.clone();
     tokio::spawn(async move { asking.ask(|reply| Command::Stop { reply }).await });
+    // How it ended says nothing new: what was copied is read back at the next start.
     let _ = running.await;
 }
 
@@ -169,7 +234,7 @@ struct Shown {
 impl Shown {
     fn new() -> Self {
         Self {
-            live: Live::new(),
+            live: Live::default(),
             lines: progress::Lines::default(),
         }
     }

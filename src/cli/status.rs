@@ -49,7 +49,7 @@ pub(super) fn not_json(error: serde_json::Error) -> Error {
 async fn watch(daemon: &Client, json: bool) -> Result<()> {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let mut lines = progress::Lines::default();
-    let live = Live::new();
+    let live = Live::default();
     loop {
         ticks.tick().await;
         let status: Status = daemon.status().await?;

@@ -59,7 +59,7 @@ pub fn parse(text: &str, file: &Path, variable: &dyn Fn(&str) -> Option<String>)
     let source = root.take("source");
     let sinks = root.take("sinks");
     let rest: Rest = read(&root, &["source", "sinks"]).map_err(located)?;
-    check_name(&rest.name).map_err(located)?;
+    check_name(&rest.name).map_err(|fault| located(fault.at(root.line_of("name"))))?;
     let required = |given: Option<(Key, Node)>, key: &str| {
         given.ok_or_else(|| located(Fault::new(format!("key `{key}` is missing")).at(1)))
     };

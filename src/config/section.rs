@@ -59,14 +59,11 @@ impl Section {
 
     /// An error about this section as a whole, or about one of its keys, with file and line.
     pub fn error(&self, key: Option<&str>, what: impl Into<String>) -> Error {
-        let mut fault = Fault::new(what);
-        let mut line = self.node.line;
-        if let (Value::Map(entries), Some(key)) = (&self.node.value, key) {
-            if let Some((found, _)) = entries.iter().find(|(known, _)| known.name == key) {
-                line = found.line;
-            }
-            fault = fault.within(key);
-        }
+        let fault = Fault::new(what);
+        let (fault, line) = match key {
+            Some(key) => (fault.within(key), self.node.line_of(key)),
+            None => (fault, self.node.line),
+        };
         fault.at(line).within(&self.path).into_error(&self.file)
     }
 }
@@ -95,7 +92,7 @@ pub(super) struct Fault {
     line: Option<usize>,
     /// From the outside in; `[3]` for list items.
     path: Vec<String>,
-    unknown: Option<Unknown>,
+    unknown: Option<Box<Unknown>>,
     /// In the words of whoever parsed a value, which may repeat it.
     foreign: bool,
 }
@@ -235,10 +232,10 @@ impl de::Error for Fault {
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
         Self {
-            unknown: Some(Unknown {
+            unknown: Some(Box::new(Unknown {
                 key: key.to_owned(),
                 known: known.to_vec(),
-            }),
+            })),
             ..Self::new(format!("unknown key `{key}`"))
         }
     }

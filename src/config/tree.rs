@@ -68,6 +68,15 @@ impl Node {
         Some(entries.remove(index))
     }
 
+    /// The line of a mapping's key; of the node itself where there is no such key.
+    pub(super) fn line_of(&self, key: &str) -> usize {
+        let Value::Map(entries) = &self.value else {
+            return self.line;
+        };
+        let found = entries.iter().find(|(known, _)| known.name == key);
+        found.map_or(self.line, |(key, _)| key.line)
+    }
+
     /// Whether any of it came from the environment or a file.
     pub(super) fn is_referenced(&self) -> bool {
         match &self.value {

@@ -92,16 +92,16 @@ fn every_optional_key_can_be_left_out() {
 /// The reference without all that has a default.
 fn bare() -> Config {
     let text = text();
-    let mut lines: Vec<_> = text.lines().collect();
-    let entries = outline(&text);
-    for entry in entries.iter().rev().filter(|entry| {
-        let below = |path: &[&str]| path.iter().zip(&entry.path).all(|(a, b)| a == b);
-        !REQUIRED
-            .iter()
-            .any(|path| below(path) && path.len() >= entry.path.len())
-    }) {
-        lines.drain(entry.line..entry.end.min(lines.len()));
+    let mut lines: Vec<_> = text.lines().map(Some).collect();
+    for entry in outline(&text) {
+        let leads_to_required = |path: &&[&str]| {
+            path.len() >= entry.path.len() && path.iter().zip(&entry.path).all(|(a, b)| a == b)
+        };
+        if !REQUIRED.iter().any(|path| leads_to_required(path)) {
+            lines[entry.line..entry.end].fill(None);
+        }
     }
+    let lines: Vec<_> = lines.into_iter().flatten().collect();
     read(&lines.join("\n")).expect("nothing more is required")
 }
 

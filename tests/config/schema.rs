@@ -126,6 +126,19 @@ fn scalar(entry: &Entry) -> Value {
         },
     };
     let mut schema = known;
+    // `null` may be written where the comment says what it means.
+    if let Some(kinds) = schema["type"]
+        .as_array_mut()
+        .filter(|_| entry.comment.contains("null:"))
+    {
+        kinds.push(json!("null"));
+    }
+    // As a word it is YAML's null, too.
+    if let Some(words) = schema["enum"].as_array_mut()
+        && words.contains(&json!("null"))
+    {
+        words.push(Value::Null);
+    }
     if entry.comment.contains("Required") {
         // What is required has an example and no default.
         if !entry.value.starts_with('[') {
