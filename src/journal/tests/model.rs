@@ -286,9 +286,9 @@ async fn readers_keep_up_with_a_writer_without_gap_or_repeat() {
                     if reader > 0 && read % (reader * 311) == 0 {
                         // Falls behind, further than memory reaches, and comes back.
                         let ahead = (read + reader * 100).min(LAST);
-                        tail.wait_for(|tail| tail.as_ref().is_some_and(|at| at.seq >= ahead))
-                            .await
-                            .expect("journal is open");
+                        while tail.borrow_and_update().as_ref().expect("started").seq < ahead {
+                            tail.changed().await.expect("journal is open");
+                        }
                     }
                 }
                 seqs

@@ -173,6 +173,7 @@ async fn a_transaction_larger_than_the_bound_goes_through() {
     });
     eventually("the journal is full", || journal.stats().full).await;
     assert!(!next.is_finished());
+    journal.flush().await.expect("flush");
     pin.advance(1000);
     next.await.expect("goes on");
     assert!(journal.bytes() < config.max_bytes.expect("set"));
