@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cdc_api::{Identity, TableId, TableName, TableSchema};
+use cdc_api::{Identity, Result, TableId, TableName, TableSchema};
 
 use super::pgoutput::{Message, Relation};
 use super::table::TableVersion;
@@ -30,16 +30,22 @@ pub(crate) fn messages(log: &str) -> Vec<(u64, Vec<u8>)> {
         .collect()
 }
 
-/// Bytes from hexadecimal.
+/// Bytes from hexadecimal; `{66000x}` stands for as many letters.
 pub(crate) fn bytes(hex: &str) -> Vec<u8> {
-    let hex = hex.trim().replace("{66000x}", &"78".repeat(66_000));
-    hex.as_bytes()
-        .chunks(2)
-        .map(|pair| {
-            let pair = std::str::from_utf8(pair).expect("ASCII");
-            u8::from_str_radix(pair, 16).expect("hexadecimal")
+    let parts: Vec<Vec<u8>> = hex
+        .trim()
+        .split("{66000x}")
+        .map(|part| {
+            part.as_bytes()
+                .chunks(2)
+                .map(|pair| {
+                    let pair = std::str::from_utf8(pair).expect("ASCII");
+                    u8::from_str_radix(pair, 16).expect("hexadecimal")
+                })
+                .collect()
         })
-        .collect()
+        .collect();
+    parts.join(&[b'x'; 66_000][..])
 }
 
 /// The types of the captured database.
@@ -98,9 +104,12 @@ pub(crate) fn schema(
 }
 
 /// The table as the relation and the catalog describe it; `foreigner` is not captured.
-pub(crate) fn version(relation: &Relation<'_>, options: TypeOptions) -> Option<TableVersion> {
+pub(crate) fn version(
+    relation: &Relation<'_>,
+    options: TypeOptions,
+) -> Result<Option<TableVersion>> {
     if relation.name == "foreigner" {
-        return None;
+        return Ok(None);
     }
     let mut known = columns(relation.name, options);
     known.retain(|(name, _)| relation.columns().any(|column| column.name == *name));
@@ -116,7 +125,7 @@ pub(crate) fn version(relation: &Relation<'_>, options: TypeOptions) -> Option<T
     };
     let schema = schema(relation.oid, relation.name, &known, key, identity);
     let types = known.into_iter().map(|(_, kind)| kind).collect();
-    Some(TableVersion::new(schema, types, relation).expect("fits its relation"))
+    TableVersion::new(schema, types, relation).map(Some)
 }
 
 /// The description of the first table in a log.

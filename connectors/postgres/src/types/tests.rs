@@ -719,7 +719,11 @@ proptest! {
         garbage in prop::collection::vec(any::<u8>(), 0..60),
         digits in "[-+0-9.: BCyearmonsday{}\"\\\\,NULL]{0,40}",
     ) {
-        for (name, kind) in columns("kinds", TypeOptions::default()) {
+        thread_local! {
+            static KINDS: Vec<(&'static str, ColumnType)> =
+                columns("kinds", TypeOptions::default());
+        }
+        for (name, kind) in KINDS.with(Clone::clone) {
             for value in [garbage.as_slice(), digits.as_bytes()] {
                 let mut column = Appender::new(&kind, 0);
                 column.append_null();
