@@ -220,6 +220,13 @@ impl Refusal {
     }
 }
 
+/// Whether the error is the server's, with this SQLSTATE.
+pub(crate) fn refused_with(error: &Error, code: &str) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<Refusal>())
+        .is_some_and(|refusal| refusal.code == code)
+}
+
 fn class_kind(code: &str) -> ErrorKind {
     match code.get(..2).unwrap_or_default() {
         // Connection, transaction rollback, resources, operator, system, server's own trouble.

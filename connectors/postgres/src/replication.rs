@@ -9,7 +9,7 @@ pub(crate) mod command;
 mod feedback;
 mod pace;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cdc_api::{Error, Result};
 use tokio::io::ReadHalf;
@@ -23,6 +23,9 @@ use crate::session::inbox::Inbox;
 use crate::session::{Session, lost};
 pub(crate) use feedback::{Acknowledger, Feedback};
 use pace::Pace;
+
+/// How long the server may take to end a session that was closed.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// One frame of the stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,8 +83,17 @@ impl LogReader {
     ///
     /// # Errors
     /// `Transient` when the server did not hear of it.
-    pub(crate) async fn close(self) -> Result<()> {
-        self.feedback.close().await
+    pub(crate) async fn close(mut self) -> Result<()> {
+        self.feedback.close().await?;
+        // The server's side ends with the stream, and only then is the slot free for the next.
+        let ended = async {
+            while matches!(self.inbox.fill(&mut self.reader).await, Ok(1..)) {
+                while matches!(self.inbox.take(), Ok(Some(_))) {}
+            }
+        };
+        // Where it takes longer, the next session waits for the slot.
+        let _ = tokio::time::timeout(GOODBYE, ended).await;
+        Ok(())
     }
 
     /// The handle for acknowledging.

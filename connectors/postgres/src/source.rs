@@ -317,8 +317,7 @@ impl Source for PostgresSource {
             match stream::start(&self.server, from, known, limits).await {
                 // A session that has just died keeps its slot for a moment.
                 Err(error)
-                    if stream::slot_is_busy(&error)
-                        && tokio::time::Instant::now() < deadline =>
+                    if stream::slot_is_busy(&error) && tokio::time::Instant::now() < deadline =>
                 {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::position::{Log, Lsn};
-use crate::refusal::Refusal;
+use crate::refusal::refused_with;
 use crate::replication::Acknowledger;
 use crate::session::Session;
 use crate::slot;
@@ -42,9 +42,7 @@ pub(crate) async fn identify(session: &mut Session) -> Result<(Log, Lsn)> {
 
 /// Whether the error says that another session holds the slot.
 pub(crate) fn slot_is_busy(error: &Error) -> bool {
-    std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<Refusal>())
-        .is_some_and(|refusal| refusal.code == "55006")
+    refused_with(error, "55006")
 }
 
 /// Refuses to go on where the log is another one, or the slot cannot continue at `from`.

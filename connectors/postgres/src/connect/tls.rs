@@ -296,7 +296,8 @@ pub(crate) fn explain(error: std::io::Error, name: &str) -> Error {
             ),
             _ => (
                 "the server's certificate cannot be verified",
-                "issue a certificate with a subjectAltName by an authority named in sslrootcert",
+                "name its authority, or a self-signed certificate itself, in source.url: \
+                 sslrootcert=/path/ca.pem; it needs a subjectAltName and X.509 version 3",
             ),
         },
         rustls::Error::AlertReceived(_) => (

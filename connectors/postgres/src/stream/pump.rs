@@ -123,16 +123,13 @@ impl Pump {
     /// the server the last acknowledged position. What failed is the last thing that the outlet
     /// gives.
     pub(super) async fn run(mut self, stopped: oneshot::Receiver<()>) -> Result<()> {
-        let watch = tokio::spawn(watch::watch(
-            Arc::clone(&self.server),
-            Arc::clone(&self.progress),
-        ));
+        let (server, progress) = (Arc::clone(&self.server), Arc::clone(&self.progress));
         let result = tokio::select! {
             result = self.pump() => result,
             // The wish to stop; a stream that was dropped without one closes the outlet.
             Ok(()) = stopped => Ok(()),
+            error = watch::watch(&server, &progress) => Err(error),
         };
-        watch.abort();
         match result {
             Ok(()) => self.reader.close().await,
             Err(error) => {
@@ -181,7 +178,7 @@ impl Pump {
                     self.reader.feedback().ask();
                 }
                 () = tokio::time::sleep_until(self.reported_at + IDLE),
-                    if self.idle > self.decoder.committed() =>
+                    if self.idle > self.decoder.committed() && !self.decoder.in_flight() =>
                 {
                     if self.at_rest()? && !self.drain().await? {
                         return Ok(());

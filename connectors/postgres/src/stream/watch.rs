@@ -1,24 +1,26 @@
 //! Where the server's log ends, asked from beside the stream; and the heartbeat.
 //!
 //! The stream itself is told only what has been sent to it, which says nothing about what waits.
-//! Invariant: nothing here can stop the stream; what fails is tried again at the next tick.
+//! Nor is it told that the server shuts down: a sender then waits until everything has been
+//! acknowledged, which a slow sink could delay for ever. A new session is told at once. Invariant:
+//! nothing else stops the stream from here; what fails is tried again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use cdc_api::Result;
+use cdc_api::{Error, Result};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Progress;
 use crate::position::Lsn;
+use crate::refusal::refused_with;
 use crate::session::Session;
 use crate::source::Server;
 
 /// How often the end of the log is asked for.
 const TICK: Duration = Duration::from_secs(2);
 
-/// Asks for ever.
-pub(super) async fn watch(server: Arc<Server>, progress: Arc<Progress>) {
+/// Asks until the server shuts down, and returns the error that says so.
+pub(super) async fn watch(server: &Server, progress: &Progress) -> Error {
     let mut session: Option<Session> = None;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -27,8 +29,13 @@ pub(super) async fn watch(server: Arc<Server>, progress: Arc<Progress>) {
     loop {
         ticks.tick().await;
         let due = !every.is_zero() && beat.elapsed() >= every;
-        match ask(&server, &mut session, due).await {
+        let mut asked = ask(server, &mut session, due).await;
+        if asked.is_err() && session.take().is_some() {
+            asked = ask(server, &mut session, due).await;
+        }
+        match asked {
             Ok(end) => progress.hears(end),
+            Err(error) if refused_with(&error, "57P03") => return error,
             Err(error) => {
                 session = None;
                 tracing::debug!(%error, "cannot ask for the end of the log");
