@@ -80,7 +80,7 @@ fn array(kind: &DataType, length: usize, seed: u64) -> ArrayRef {
     }
     let text = |row: usize| "é🙂x".repeat((number(row) % 7) as usize);
     match kind {
-        DataType::Boolean => primitive!(BooleanArray, |n: u64| n % 2 == 0),
+        DataType::Boolean => primitive!(BooleanArray, |n: u64| n.is_multiple_of(2)),
         DataType::Int16 => primitive!(Int16Array, |n| n as i16),
         DataType::Int32 => primitive!(Int32Array, |n| n as i32),
         DataType::Int64 => primitive!(Int64Array, |n| n as i64),
@@ -200,7 +200,7 @@ fn batch(kinds: &[DataType], length: usize, seed: u64) -> ChangeBatch {
     let table = table_of(kinds);
     let bits = |salt: u64| -> BooleanBuffer {
         (0..length as u64)
-            .map(|row| (row ^ seed ^ salt) % 3 == 0)
+            .map(|row| (row ^ seed ^ salt).is_multiple_of(3))
             .collect()
     };
     let absent = match seed % 3 {
@@ -225,7 +225,7 @@ fn batch(kinds: &[DataType], length: usize, seed: u64) -> ChangeBatch {
             commit_time: i64::MIN.wrapping_add(seed as i64),
         });
     }
-    if seed % 5 == 0 {
+    if seed.is_multiple_of(5) {
         transactions.clear();
     }
     ChangeBatch {
@@ -236,7 +236,9 @@ fn batch(kinds: &[DataType], length: usize, seed: u64) -> ChangeBatch {
             .map(|row| u64::MAX - (row ^ seed))
             .collect(),
         absent,
-        before: (seed % 2 == 0).then(|| record(&table, length, seed + 77)),
+        before: seed
+            .is_multiple_of(2)
+            .then(|| record(&table, length, seed + 77)),
         transactions,
         table,
     }

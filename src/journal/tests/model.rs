@@ -283,7 +283,7 @@ async fn readers_keep_up_with_a_writer_without_gap_or_repeat() {
                     };
                     seqs.extend_from_slice(&batch.seq);
                     let read = seqs[seqs.len() - 1];
-                    if reader > 0 && read % (reader * 311) == 0 {
+                    if reader > 0 && read.is_multiple_of(reader * 311) {
                         // Falls behind, further than memory reaches, and comes back.
                         let ahead = (read + reader * 100).min(LAST);
                         while tail.borrow_and_update().as_ref().expect("started").seq < ahead {
@@ -329,7 +329,7 @@ async fn a_cursor_within_a_batch_gives_the_rest_of_it() {
     }
     // A sink that is ahead of the journal waits for what it has not seen.
     let mut ahead = journal.cursor(8).expect("cursor");
-    assert_eq!(drain(&mut ahead).await, [String::new(); 0]);
+    assert!(drain(&mut ahead).await.is_empty());
     journal.append(rows(&a, &[7, 8, 9])).await.expect("append");
     journal.append(commit(9)).await.expect("append");
     let given = drain(&mut ahead).await;
