@@ -187,13 +187,17 @@ impl ChangeBatch {
         Some((*self.seq.first()?, *self.seq.last()?))
     }
 
-    /// Bytes that the batch keeps in memory, nearly.
+    /// Bytes that the batch's own rows take in memory, nearly; also where its buffers are slices
+    /// of larger ones (a part of a batch, a batch read back from the journal).
     pub fn bytes(&self) -> usize {
         let columns = |batch: &RecordBatch| -> usize {
             batch
                 .columns()
                 .iter()
-                .map(|column| column.get_buffer_memory_size())
+                .map(|column| {
+                    let own = column.to_data().get_slice_memory_size();
+                    own.unwrap_or_else(|_| column.get_buffer_memory_size())
+                })
                 .sum()
         };
         columns(&self.rows) + self.before.as_ref().map_or(0, columns) + self.len() * 17

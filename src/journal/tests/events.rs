@@ -328,6 +328,17 @@ fn nulls_of_whole_columns_and_long_values_come_back() {
 }
 
 #[test]
+fn a_batch_read_back_weighs_what_it_weighed() {
+    // Its buffers are slices of one: counted whole, each would weigh as much as all together.
+    let batch = batch(&types(), 1000, 8);
+    let (before, after) = (
+        batch.bytes(),
+        rows_through_a_frame(&batch, Compression::Lz4).bytes(),
+    );
+    assert!(after.abs_diff(before) < before / 10, "{before} {after}");
+}
+
+#[test]
 fn all_other_events_come_back() {
     let mut schemas = Schemas::new();
     let shape = table(3, 2, 4);
