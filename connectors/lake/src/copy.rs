@@ -5,18 +5,19 @@
 //! durable; files that no note names are not part of the copy.
 
 mod bases;
+mod notes;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cdc_api::{
     ChangeBatch, ChunkWriter, CopyId, CopyProgress, Error, Result, TableCopy, TableSchema,
 };
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use bases::Bases;
+pub(crate) use notes::Notes;
+use notes::{Begun, CatchUpNote, ChunkNote, put};
 
 use crate::config::SchemaPolicy;
 use crate::encode::{Encoder, Finished};
@@ -26,122 +27,7 @@ use crate::manifest::DataFile;
 use crate::offload::Offload;
 use crate::rows;
 use crate::site::Site;
-use crate::storage::{Storage, failed};
-
-/// What is durable of a copy.
-pub(crate) struct Notes {
-    begun: Begun,
-    chunks: BTreeMap<u32, ChunkNote>,
-    catch_up: Option<CatchUpNote>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Begun {
-    shapes: Vec<Arc<TableSchema>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ChunkNote {
-    index: u32,
-    seq: u64,
-    files: Vec<DataFile>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct CatchUpNote {
-    seq: u64,
-    shapes: Vec<Arc<TableSchema>>,
-    files: Vec<DataFile>,
-}
-
-impl Notes {
-    /// The copies that have notes.
-    pub(crate) fn all(storage: &dyn Storage) -> Result<Vec<CopyId>> {
-        let listed = storage
-            .list(layout::COPIES)
-            .map_err(|error| failed("listing copies", error))?;
-        Ok(listed
-            .iter()
-            .filter_map(|it| it.name.parse().ok().map(CopyId))
-            .collect())
-    }
-
-    /// The notes of a copy; `None` when it was not begun.
-    pub(crate) fn load(storage: &dyn Storage, copy: CopyId) -> Result<Option<Self>> {
-        let folder = layout::copy_folder(copy);
-        let Some(begun) = read(storage, &format!("{folder}/copy.json"))? else {
-            return Ok(None);
-        };
-        let mut chunks = BTreeMap::new();
-        let listed = storage
-            .list(&folder)
-            .map_err(|error| failed("listing a copy's notes", error))?;
-        for name in listed
-            .iter()
-            .map(|it| &it.name)
-            .filter(|name| name.starts_with("chunk-"))
-        {
-            if let Some(note) = read::<ChunkNote>(storage, &format!("{folder}/{name}"))? {
-                chunks.insert(note.index, note);
-            }
-        }
-        Ok(Some(Self {
-            begun,
-            chunks,
-            catch_up: read(storage, &format!("{folder}/catch-up.json"))?,
-        }))
-    }
-
-    /// The shapes that the files have, oldest first.
-    pub(crate) fn shapes(&self) -> &[Arc<TableSchema>] {
-        match &self.catch_up {
-            Some(note) => &note.shapes,
-            None => &self.begun.shapes,
-        }
-    }
-
-    /// All files of the copy.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &DataFile> {
-        let chunks = self.chunks.values().flat_map(|note| &note.files);
-        chunks.chain(self.catch_up.iter().flat_map(|note| &note.files))
-    }
-
-    /// The highest `seq` that a row of the copy has.
-    pub(crate) fn last_seq(&self) -> u64 {
-        self.files().map(|file| file.last_seq).max().unwrap_or(0)
-    }
-
-    fn progress(&self) -> CopyProgress {
-        CopyProgress {
-            chunks: self
-                .chunks
-                .values()
-                .map(|note| (note.index, note.seq))
-                .collect(),
-            caught_up: self.catch_up.as_ref().map(|note| note.seq),
-        }
-    }
-}
-
-fn read<T: DeserializeOwned>(storage: &dyn Storage, path: &str) -> Result<Option<T>> {
-    match storage.read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(format!("reading `{path}`"), error)),
-        Ok(content) => serde_json::from_slice(&content).map(Some).map_err(|error| {
-            Error::data(format!("the lake's note `{path}` is damaged"))
-                .caused_by(error)
-                .hint("stop the daemon, remove the folder of that note, and start again: the copy begins anew")
-        }),
-    }
-}
-
-fn put<T: Serialize>(storage: &dyn Storage, path: &str, note: &T) -> Result<()> {
-    let content = serde_json::to_vec(note)
-        .map_err(|error| Error::internal("a note cannot be written").caused_by(error))?;
-    storage
-        .put(path, &content)
-        .map_err(|error| failed(format!("writing `{path}`"), error))
-}
+use crate::storage::failed;
 
 /// A copy in progress.
 pub(crate) struct LakeCopy {

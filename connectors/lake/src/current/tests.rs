@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::manifest::log;
 use crate::storage::local::LocalDisk;
-use crate::{Lake, LakeConfig};
+use crate::{Compression, Lake, LakeConfig};
 
 /// A row of the log: in the columns of today, `None` where it says nothing.
 struct Logged {
@@ -168,6 +168,7 @@ async fn random_history(seed: u64) {
     let root = folder.path().join("lake");
     let mut config = LakeConfig::new(root.display().to_string());
     config.compaction.min_files = 3;
+    config.compression = Compression::None;
     let disk = LocalDisk::volatile(root.clone());
     let mut sink = Lake::on(Box::new(disk), config, "shop").expect("a lake");
     sink.open().await.expect("opens");

@@ -13,7 +13,7 @@ use super::reading;
 use crate::layout::Layout;
 use crate::manifest::log;
 use crate::storage::local::LocalDisk;
-use crate::{Lake, LakeConfig};
+use crate::{Compression, Lake, LakeConfig};
 
 struct LakeProbe {
     folder: TempDir,
@@ -40,6 +40,7 @@ impl Probe for LakeProbe {
     fn sink(&mut self) -> Box<dyn Sink> {
         let mut config = LakeConfig::new(self.root().display().to_string());
         config.compaction.min_files = 2;
+        config.compression = Compression::None;
         let disk = LocalDisk::volatile(self.root());
         Box::new(Lake::on(Box::new(disk), config, "shop").expect("a lake"))
     }

@@ -15,11 +15,12 @@ use crate::manifest::log;
 use crate::storage::Storage;
 use crate::storage::faulty::{Cue, Fault, FaultyDisk};
 use crate::storage::local::LocalDisk;
-use crate::{Lake, LakeConfig};
+use crate::{Compression, Lake, LakeConfig};
 
 fn lake(root: &Path, cue: &Arc<Cue>) -> Lake {
     let mut config = LakeConfig::new(root.display().to_string());
     config.compaction.min_files = 2;
+    config.compression = Compression::None;
     // Each batch is a file of its own.
     config.target_file_bytes = 1 << 20;
     Lake::on(
