@@ -73,6 +73,8 @@ impl Table {
         match (&self.copy, self.phase) {
             (Some(_), Phase::CatchingUp) => Shown::CatchingUp,
             (Some(_), Phase::Copying) => Shown::Copying,
+            // A copy was asked for, whatever readers still see.
+            (Some(_), Phase::Pending) => Shown::Pending,
             _ if self.stop.is_some() => Shown::Failed,
             _ if self.joined.is_some() => Shown::Streaming,
             _ => Shown::Pending,
