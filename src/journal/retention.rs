@@ -111,11 +111,20 @@ impl Retained {
         pins: impl Iterator<Item = u64>,
         cursors: impl Iterator<Item = u64>,
     ) -> usize {
-        let pinned = pins
-            .chain([self.tail.0])
-            .map(|seq| self.start(seq).map_or(0, |start| start.segment));
+        let pinned = pins.chain([self.tail.0]).map(|seq| {
+            self.start(seq)
+                .map_or(0, |start| self.needed_for(start.segment))
+        });
         let unread = cursors.map(|index| self.containing(index).unwrap_or(0));
         pinned.chain(unread).min().unwrap_or(0)
+    }
+
+    /// The oldest segment that a cursor in `segment` may start from: where the last commit before
+    /// it is.
+    fn needed_for(&self, segment: usize) -> usize {
+        self.containing(self.segments[segment].base_index)
+            .unwrap_or(0)
+            .min(segment)
     }
 
     /// Takes out those of the first `unneeded` segments that are older than `keep`, and more where

@@ -4,12 +4,16 @@
 //! Invariant (4): a row change is applied to the copy exactly if its `seq` is above the point
 //! that the copy starts from; of a copy whose chunks have several points (it was resumed after a
 //! crash) the replay starts at the oldest, and the table is whole once the newest is passed.
-//! Full rows make a replay over newer rows right, since each change sets what it sets again.
+//! Full rows make a replay over newer rows right, since each change sets what it sets again. The
+//! exception is a key change with an absent column: the row now under its old key may be another
+//! one than it was then. Before the newest point such a change sends the copy back to its start.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use cdc_api::{ChangeBatch, ChangeEvent, CopyId, Error, Result, TableCopy, TableId, TableSchema};
+use cdc_api::{
+    ChangeBatch, ChangeEvent, CopyId, Error, Op, Result, TableCopy, TableId, TableSchema,
+};
 
 use super::job::Purpose;
 use crate::journal::{Cursor, Pin};
@@ -158,6 +162,13 @@ impl CatchUp {
                 if let Some(rest) = rest {
                     self.held.push_front(Step::Rows(rest));
                 }
+                if self.moves_blindly(&batch) {
+                    return Err(Error::log_lost(
+                        "a key changed while the copy was interrupted, and the row's unchanged \
+                         columns may be in no chunk",
+                    )
+                    .for_table(self.table.id));
+                }
                 if !batch.table.same_shape(&self.table) {
                     self.copy.apply_schema(&batch.table).await?;
                     self.table = Arc::clone(&batch.table);
@@ -184,6 +195,16 @@ impl CatchUp {
                 Err(Error::data(message).hint(hint).for_table(self.table.id))
             }
         }
+    }
+
+    /// Whether a row takes absent columns over from under another key, at a time when the chunks
+    /// of the copy do not agree.
+    fn moves_blindly(&self, batch: &ChangeBatch) -> bool {
+        let mixed = batch.seq.partition_point(|&seq| seq <= self.whole_at);
+        (0..mixed).any(|row| {
+            batch.op(row) == Op::MoveIn
+                && (0..batch.absent.len()).any(|column| batch.is_absent(column, row))
+        })
     }
 
     /// The table's id, whatever its shape.

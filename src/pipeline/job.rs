@@ -13,6 +13,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use cdc_api::{
     BatchLimits, ChangeBatch, Chunk, CopyId, CopyProgress, Difference, Error, ErrorKind, Result,
@@ -177,7 +178,9 @@ impl Job {
         }
         let tables: Vec<_> = self.wanted.iter().map(|w| Arc::clone(&w.table)).collect();
         let snapshot = self.shared.source.snapshot(&tables).await?;
-        let seq = self.shared.marks.wait(snapshot.id()).await;
+        let Some(seq) = self.point(snapshot.id()).await else {
+            return Ok(());
+        };
         let mut copies = Vec::new();
         let mut queue = Vec::new();
         for shape in snapshot.tables() {
@@ -236,6 +239,50 @@ impl Job {
         failure.map_or(Ok(()), Err)
     }
 
+    /// Waits until the stream passes the snapshot's point, and gives its `seq`; `None` when no
+    /// copy is left.
+    ///
+    /// The replay of a fresh copy starts at that point, which the journal's tail has not reached:
+    /// so its pin goes along with the tail, and nobody who waits for the stream keeps it from
+    /// going on by a full journal. A resumed copy cannot let go: it begins again when its own pin
+    /// is what fills the journal.
+    async fn point(&mut self, snapshot: u64) -> Option<u64> {
+        let mut tail = self.shared.journal.tail();
+        loop {
+            // In this order: a tail seen before the mark was passed is not beyond the point.
+            let reached = tail.borrow_and_update().as_ref().map_or(0, |at| at.seq);
+            if let Some(seq) = self.shared.marks.take(snapshot) {
+                return Some(seq);
+            }
+            for fresh in self.wanted.iter().filter(|wanted| wanted.plan.is_none()) {
+                fresh.pin.advance(reached);
+            }
+            let stats = self.shared.journal.stats();
+            if stats.full
+                && let Some((holder, _)) = stats.oldest_pin
+                && let Some(index) = self.wanted.iter().position(|wanted| {
+                    wanted.plan.is_some() && pin_name(&self.sink, &wanted.table) == holder
+                })
+            {
+                let wanted = self.wanted.swap_remove(index);
+                let (table, id) = (wanted.table.id, wanted.id);
+                drop(wanted);
+                let reason = "the journal is full of changes that it would replay".to_owned();
+                self.tell(JobEvent::Again { table, id, reason }).await;
+                if self.wanted.is_empty() {
+                    return None;
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                seq = self.shared.marks.wait(snapshot) => return Some(seq),
+                _ = tail.changed() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
     /// Copies whose every chunk was finished by an earlier process need no snapshot.
     async fn replay_finished(&mut self, replays: &mut tokio::task::JoinSet<()>) -> Result<()> {
         for index in (0..self.wanted.len()).rev() {
@@ -274,13 +321,12 @@ impl Job {
                 point: seq,
             },
         };
+        let resumes = self.wanted[index].plan.replace(plan.clone()).is_some();
         let mut copy = self.open(&plan.table, id).await?;
         let progress = copy.progress().await?;
         let resumed = !progress.chunks.is_empty();
         let replaces = self.upsert && !shape.key.is_empty();
-        if self.wanted[index].plan.is_some()
-            && (!plan.table.same_shape(shape) || resumed && !replaces)
-        {
+        if resumes && (!plan.table.same_shape(shape) || resumed && !replaces) {
             drop(copy);
             let wanted = self.wanted.swap_remove(index);
             let reason = if replaces {
@@ -296,7 +342,6 @@ impl Job {
             .await;
             return Ok(None);
         }
-        self.wanted[index].plan = Some(plan.clone());
         self.tell(JobEvent::Phase {
             table,
             id,
@@ -449,6 +494,11 @@ fn again(error: &Error) -> Error {
         Some(table) => copy.for_table(table),
         None => copy,
     }
+}
+
+/// What a copy's pin is called in the journal.
+pub(super) fn pin_name(sink: &str, table: &TableSchema) -> String {
+    format!("{sink} {}", table.name)
 }
 
 /// What an error in a replay means for its table.

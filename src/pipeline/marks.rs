@@ -31,11 +31,16 @@ impl Marks {
         self.changed.send_modify(|count| *count += 1);
     }
 
+    /// The `seq` of mark `id`, if the stream has passed it; takes it as [`wait`](Self::wait) does.
+    pub(super) fn take(&self, id: u64) -> Option<u64> {
+        self.lock().remove(&id)
+    }
+
     /// Waits until the stream has passed mark `id`; each mark can be waited for once.
     pub(super) async fn wait(&self, id: u64) -> u64 {
         let mut changed = self.changed.subscribe();
         loop {
-            if let Some(seq) = self.lock().remove(&id) {
+            if let Some(seq) = self.take(id) {
                 return seq;
             }
             // The sender lives as long as `self`.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::board::Meter;
 use super::super::catch_up::CatchUp;
-use super::super::job::{CopyPlan, Job, JobEvent, Purpose, Wanted, failed};
+use super::super::job::{CopyPlan, Job, JobEvent, Purpose, Wanted, failed, pin_name};
 use super::Worker;
 use crate::journal::Pin;
 use crate::state::{Phase, TableState};
@@ -156,20 +156,16 @@ impl Worker {
             ),
         };
         let meter = Meter::start();
-        let name = table.name.clone();
         let entry = self
             .tables
             .entry(table.id)
-            .or_insert_with(|| super::Table::new(name.clone()));
+            .or_insert_with(|| super::Table::new(table.name.clone()));
         entry.copy = Some(id);
         entry.phase = Phase::Pending;
         entry.meter = Some(Arc::clone(&meter));
         self.show(table.id);
         Ok(Wanted {
-            pin: self
-                .shared
-                .journal
-                .pin(format!("{} {name}", self.name), from),
+            pin: self.shared.journal.pin(pin_name(&self.name, &table), from),
             table,
             id,
             plan,
