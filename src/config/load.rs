@@ -9,7 +9,9 @@ use std::time::Duration;
 use cdc_api::{Error, Result};
 use serde::Deserialize;
 
-use super::section::{Fault, Section, nearest, read};
+use super::fault::{Fault, nearest};
+use super::reader::read;
+use super::section::Section;
 use super::tree::{Key, Node, Value};
 use super::{
     Acknowledge, AdminConfig, Config, JournalConfig, LogConfig, SinkConfig, SnapshotConfig,

@@ -4,7 +4,7 @@
 //! Invariant: they are resolved in the parsed tree, so that no value can change the file's
 //! structure, and what is inserted is not read again for references. `$${` is a plain `${`.
 
-use super::section::Fault;
+use super::fault::Fault;
 use super::tree::{Node, Scalar};
 
 /// Replaces all references below `node`. `variable` reads the environment.

@@ -5,7 +5,7 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::section::Fault;
+use super::fault::Fault;
 
 /// A node of the file.
 #[derive(Clone)]
