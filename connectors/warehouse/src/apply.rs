@@ -16,7 +16,7 @@ use crate::bag;
 use crate::bookkeeping::Table;
 use crate::config::Mode;
 use crate::database::{CATALOG, change, failed, run};
-use crate::dialect::{TargetColumn, quoted_list};
+use crate::dialect::{Fill, TargetColumn, quoted_list};
 use crate::fold::{Folded, Partial, Staged, Unfoldable, fold};
 use crate::log;
 use crate::session::{Role, Shared, lost_row};
@@ -147,15 +147,15 @@ impl Apply<'_> {
         change(
             self.connection,
             doing,
-            &dialect.fill_absent(
-                FILLED,
-                &self.shared.name_of(self.table),
-                &dialect.stage(PARTIAL),
+            &dialect.fill_absent(&Fill {
+                into: FILLED,
+                table: &self.shared.name_of(self.table),
+                stage: &dialect.stage(PARTIAL),
                 columns,
                 key,
-                &absent,
-                soft,
-            ),
+                absent: &absent,
+                deleted: soft,
+            }),
         )?;
         let filled = dialect.stage(FILLED);
         let living = if soft { " WHERE NOT deleted" } else { "" };

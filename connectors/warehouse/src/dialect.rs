@@ -20,6 +20,24 @@ pub(crate) struct TargetColumn {
     pub(crate) nullable: bool,
 }
 
+/// Rows whose absent values are to be taken from base rows.
+pub(crate) struct Fill<'a> {
+    /// The stage to make.
+    pub(crate) into: &'a str,
+    /// The table with the base rows.
+    pub(crate) table: &'a str,
+    /// The staged rows.
+    pub(crate) stage: &'a str,
+    /// The table's columns.
+    pub(crate) columns: &'a [TargetColumn],
+    /// Which of them are the key.
+    pub(crate) key: &'a [usize],
+    /// Which of them any row lacks.
+    pub(crate) absent: &'a [usize],
+    /// Whether the mark of deleted rows comes last.
+    pub(crate) deleted: bool,
+}
+
 /// The words of one engine. `table` arguments are complete, quoted names.
 pub(crate) trait Dialect: Send + Sync {
     /// The type that holds this column exactly, or `None` where there is none.
@@ -40,19 +58,10 @@ pub(crate) trait Dialect: Send + Sync {
     /// Deletes the rows whose key is in the stage, whose columns are `k0`, `k1`, ….
     fn delete_staged_keys(&self, table: &str, stage: &str, key: &[TargetColumn]) -> String;
 
-    /// Makes a stage `into` with the rows of `stage` (columns `c0` …, base key `k0` …, absent
+    /// Makes a stage with the rows of another (columns `c0` …, base key `k0` …, absent
     /// flags `a<i>` of the columns in `absent`), each absent value taken from the base row. Rows
     /// without a base row are left out.
-    fn fill_absent(
-        &self,
-        into: &str,
-        table: &str,
-        stage: &str,
-        columns: &[TargetColumn],
-        key: &[usize],
-        absent: &[usize],
-        deleted: bool,
-    ) -> String;
+    fn fill_absent(&self, fill: &Fill<'_>) -> String;
 
     /// Selects the row ids of `n` rows for each row of the stage (columns `c0` …, `n`, `i`) that
     /// equal it in every column, bit by bit.

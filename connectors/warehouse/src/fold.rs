@@ -4,7 +4,7 @@
 //! row of the same fold (also under the key that it moved from), else the row that the target
 //! holds under that key before the fold is applied. They are never taken as NULL.
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{interleave, take};
 use arrow::datatypes::DataType;
@@ -34,6 +34,19 @@ impl Staged {
 
     fn has_absent(&self, row: usize) -> bool {
         self.absent.iter().flatten().any(|bits| bits.value(row))
+    }
+
+    /// Bytes of just these rows, also where they are a slice of more.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows
+            .columns()
+            .iter()
+            .map(|column| {
+                let data = column.to_data();
+                data.get_slice_memory_size()
+                    .unwrap_or_else(|_| column.get_buffer_memory_size())
+            })
+            .sum()
     }
 
     pub(crate) fn op(&self, row: usize) -> Op {

@@ -160,7 +160,7 @@ impl Session {
             .for_table(id));
         }
         let rows = staged(table, batch)?;
-        self.staged_bytes += batch.bytes();
+        self.staged_bytes += rows.bytes();
         // Tables do not wait for each other: rows join their table's last ones.
         match self.steps.iter_mut().rev().find(|step| step.table() == id) {
             Some(Step::Rows(_, stage)) => stage.push(rows),

@@ -94,8 +94,8 @@ impl Sink for Warehouse {
         // What is still open of before: the file itself stays open while copies of it live.
         self.slot.set(None);
         let before = self.open.take().map(|open| open.shared);
+        self.slot.set(None);
         let config = self.config.clone();
-        let mut made = None;
         let shared = blocking(move || {
             let database = match before {
                 Some(shared) if Arc::strong_count(&shared) > 1 => Arc::clone(&shared.database),
@@ -117,8 +117,7 @@ impl Sink for Warehouse {
         self.slot.set(Some(Arc::clone(&shared.database)));
         let own = Arc::clone(&shared);
         let session = Worker::start("warehouse", move || Session::new(own, Role::Stream)).await?;
-        made.get_or_insert(Open { session, shared });
-        self.open = made;
+        self.open = Some(Open { session, shared });
         Ok(())
     }
 

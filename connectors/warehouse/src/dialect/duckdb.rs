@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use cdc_api::Column;
 use cdc_api::schema::quote_identifier;
 
-use super::{Dialect, TargetColumn, quoted_list};
+use super::{Dialect, Fill, TargetColumn, quoted_list};
 
 /// The dialect of DuckDB 1.2 and later.
 pub(crate) struct DuckDb;
@@ -140,16 +140,16 @@ impl Dialect for DuckDb {
         format!("DELETE FROM {table} AS t USING {stage} AS s WHERE {matches}")
     }
 
-    fn fill_absent(
-        &self,
-        into: &str,
-        table: &str,
-        stage: &str,
-        columns: &[TargetColumn],
-        key: &[usize],
-        absent: &[usize],
-        deleted: bool,
-    ) -> String {
+    fn fill_absent(&self, fill: &Fill<'_>) -> String {
+        let Fill {
+            into,
+            table,
+            stage,
+            columns,
+            key,
+            absent,
+            deleted,
+        } = *fill;
         let mut values: Vec<String> = columns
             .iter()
             .enumerate()

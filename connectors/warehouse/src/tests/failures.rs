@@ -21,7 +21,9 @@ async fn a_file_is_open_once_in_a_process() {
             .all(|finding| finding.severity != Severity::Error)
     );
     // Opening again is safe, and what is not committed is gone.
+    let reader = sink.reader().unwrap();
     sink.open().await.unwrap();
+    assert!(reader.query("SELECT 1").await.is_ok());
     drop(sink);
     second.open().await.unwrap();
 }
