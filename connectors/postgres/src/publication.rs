@@ -8,7 +8,7 @@ use cdc_api::schema::quote_identifier;
 use cdc_api::{Error, Result, TableName};
 use postgres_protocol::escape::escape_literal;
 
-use crate::catalog::CatalogTable;
+use crate::catalog::{CatalogTable, ReplicaIdentity};
 use crate::config::{Choices, ColumnChoice};
 use crate::session::Session;
 
@@ -21,6 +21,8 @@ pub(crate) struct Member {
     pub(crate) columns: Option<Vec<(i16, String)>>,
     /// Which rows.
     pub(crate) rows: Option<String>,
+    /// Attnums of the columns that old rows carry; `None`: all of them.
+    pub(crate) identity: Option<Vec<i16>>,
 }
 
 impl Member {
@@ -38,6 +40,10 @@ impl Member {
             name: table.name.clone(),
             columns,
             rows: choices.rows(&table.name).map(str::to_owned),
+            identity: match table.identity {
+                ReplicaIdentity::Full => None,
+                _ => Some(table.key.clone()),
+            },
         }
     }
 
@@ -249,6 +255,53 @@ pub(crate) fn suffices(found: &Publication, members: &[Member], partitioned: boo
     Ok(())
 }
 
+/// Refuses row conditions over columns that old rows do not carry: with such a publication every
+/// update and delete of the table would fail, in whichever application runs it.
+///
+/// # Errors
+/// `Config` of that table.
+pub(crate) async fn verify_rows(
+    session: &mut Session,
+    name: &str,
+    members: &[Member],
+) -> Result<()> {
+    if members.iter().all(|member| member.rows.is_none()) {
+        return Ok(());
+    }
+    let rows = session
+        .query(&format!(
+            "SELECT r.prrelid, v.found[1] FROM pg_publication p \
+             JOIN pg_publication_rel r ON r.prpubid = p.oid, \
+             regexp_matches(r.prqual::text, ':varattno (-?\\d+)', 'g') v(found) \
+             WHERE p.pubname = {}",
+            escape_literal(name)
+        ))
+        .await?;
+    for row in &rows {
+        let (oid, attnum): (u32, i16) = (row.number(0)?, row.number(1)?);
+        let lacks = members.iter().find(|member| {
+            member.oid == oid
+                && member
+                    .identity
+                    .as_ref()
+                    .is_some_and(|identity| !identity.contains(&attnum))
+        });
+        if let Some(member) = lacks {
+            return Err(Error::config(format!(
+                "source.rows: the condition for {} uses a column that is not in its replica \
+                 identity, so that its updates and deletes would fail",
+                member.name
+            ))
+            .hint(format!(
+                "use columns of the key alone, or ALTER TABLE {} REPLICA IDENTITY FULL",
+                member.name.quoted()
+            ))
+            .for_table(cdc_api::TableId(u64::from(oid))));
+        }
+    }
+    Ok(())
+}
+
 /// Leaves out the columns that the configuration does not want.
 ///
 /// # Errors
@@ -274,7 +327,7 @@ pub(crate) fn narrow(table: &mut CatalogTable, choices: &Choices, version: u32) 
             .hint("remove the table from source.columns"),
         ));
     }
-    if table.identity == crate::catalog::ReplicaIdentity::Full {
+    if table.identity == ReplicaIdentity::Full {
         return Err(of_table(
             Error::config(format!(
                 "source.columns: {} has REPLICA IDENTITY FULL, which needs every column",
@@ -333,6 +386,7 @@ mod tests {
             name: TableName::new("public", name),
             columns: None,
             rows: None,
+            identity: Some(vec![1]),
         }
     }
 

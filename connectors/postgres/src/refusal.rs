@@ -210,6 +210,10 @@ impl Refusal {
                 ErrorKind::Config,
                 some("CREATE PUBLICATION with the name that the configuration says"),
             ),
+            "08P01" if says("startup parameter") => (
+                ErrorKind::Config,
+                some("this is a connection pooler: name the server itself in source.url"),
+            ),
             "25006" => (
                 ErrorKind::Config,
                 some("this is a standby: name the primary in source.url"),

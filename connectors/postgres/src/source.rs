@@ -132,19 +132,18 @@ impl Server {
         Ok(names)
     }
 
-    async fn publish(
+    /// Runs the statements in a transaction, which the caller ends.
+    async fn alter(
         &self,
         session: &mut Session,
         name: &str,
         operations: Operations,
         members: &[Member],
+        statements: &[String],
     ) -> Result<()> {
-        let found = publication::find(session, name).await?;
-        if operations == Operations::Append && members.is_empty() && found.is_none() {
-            return Ok(());
-        }
-        for statement in publication::statements(found.as_ref(), name, operations, members) {
-            session.query(&statement).await.map_err(|error| {
+        session.query("BEGIN").await?;
+        for statement in statements {
+            session.query(statement).await.map_err(|error| {
                 let by_hand = error.kind() == ErrorKind::Auth;
                 let error = error.context(format!("publishing the tables as {name}"));
                 if by_hand {
@@ -156,6 +155,32 @@ impl Server {
                     error
                 }
             })?;
+        }
+        match operations {
+            Operations::All => publication::verify_rows(session, name, members).await,
+            Operations::Append => Ok(()),
+        }
+    }
+
+    async fn publish(
+        &self,
+        session: &mut Session,
+        name: &str,
+        operations: Operations,
+        members: &[Member],
+    ) -> Result<()> {
+        let found = publication::find(session, name).await?;
+        if operations == Operations::Append && members.is_empty() && found.is_none() {
+            return Ok(());
+        }
+        let statements = publication::statements(found.as_ref(), name, operations, members);
+        if !statements.is_empty() {
+            let result = self
+                .alter(session, name, operations, members, &statements)
+                .await;
+            let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+            session.query(end).await?;
+            result?;
         }
         let published = publication::find(session, name).await?;
         let missing = members.iter().find(|member| {
