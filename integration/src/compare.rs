@@ -92,7 +92,7 @@ pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, Str
             let canon = Canon::of(typname);
             let missing = match older {
                 Some(sql_type) => {
-                    let value = format!("((attmissingval::text::{sql_type}[])[1])");
+                    let value = format!("((attmissingval::text::text[])[1]::{sql_type})");
                     let query = format!(
                         "SELECT {} FROM pg_attribute WHERE attrelid = {oid} AND attname = {}",
                         canon.postgres(&value),

@@ -40,7 +40,13 @@ const HEAD: usize = 4;
 /// What the change log of a table amounts to.
 pub fn content(folder: &Path, table: &Table) -> Result<Content, String> {
     let connection = duckdb::Connection::open_in_memory().map_err(|e| e.to_string())?;
-    let folder = part(&part(folder, &table.schema)?, &table.name)?;
+    // A table without a change has no folder yet.
+    let Some(folder) = part(folder, &table.schema)? else {
+        return Ok(Content::new());
+    };
+    let Some(folder) = part(&folder, &table.name)? else {
+        return Ok(Content::new());
+    };
     let glob = format!("{}/**/*.parquet", folder.display());
     let log = format!(
         "read_parquet({}, union_by_name = true, filename = true)",
@@ -205,7 +211,7 @@ fn tally(log: &[Row]) -> Result<Vec<Row>, String> {
 }
 
 /// The folder in `of` whose percent-decoded name is `name`.
-fn part(of: &Path, name: &str) -> Result<PathBuf, String> {
+fn part(of: &Path, name: &str) -> Result<Option<PathBuf>, String> {
     let said = |error: std::io::Error| format!("{}: {error}", of.display());
     for entry in std::fs::read_dir(of).map_err(said)? {
         let path = entry.map_err(said)?.path();
@@ -213,10 +219,10 @@ fn part(of: &Path, name: &str) -> Result<PathBuf, String> {
             .file_name()
             .is_some_and(|n| decoded(&n.to_string_lossy()) == name)
         {
-            return Ok(path);
+            return Ok(Some(path));
         }
     }
-    Err(format!("{}: no folder for {name}", of.display()))
+    Ok(None)
 }
 
 fn decoded(name: &str) -> String {

@@ -162,7 +162,8 @@ impl Round {
             return Err(format!("SIGTERM ended the daemon with {status}"));
         }
         let client = self.server.client().await;
-        compare::warehouse_file_equal(&client, &self.daemon.path("warehouse.duckdb"), &SCHEMAS).await?;
+        compare::warehouse_file_equal(&client, &self.daemon.path("warehouse.duckdb"), &SCHEMAS)
+            .await?;
         self.daemon.assert_log_clean();
         self.tally.committed = self.workload.committed;
         self.tally.seconds = self.start.elapsed().as_secs_f32();

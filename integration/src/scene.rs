@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::daemon::{Daemon, standard_config};
 use crate::postgres::{Postgres, Wanted};
-use crate::{compare, lake};
+use crate::{compare, eventually, lake};
 
 /// The schema that scenes replicate.
 pub const SCHEMA: &str = "shop";
@@ -67,6 +67,26 @@ impl Scene {
             panic!("lake:\n{differences}\n{}", self.daemon.log_end());
         }
         self.daemon.assert_log_clean();
+    }
+
+    /// Waits until the warehouse answers a query with this one value. For where `cdc wait` cannot succeed, since
+    /// some table has stopped.
+    ///
+    /// # Panics
+    ///
+    /// When it does not in time.
+    pub async fn reads(&self, sql: &str, wanted: &str) {
+        let commands = self.daemon.commands();
+        eventually(sql, LIMIT, || {
+            let read = commands.value(sql);
+            async move {
+                match read? {
+                    Some(value) if value == wanted => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            }
+        })
+        .await;
     }
 
     /// The position up to which the server may drop its log for us.

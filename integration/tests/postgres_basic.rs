@@ -114,6 +114,8 @@ async fn a_table_snapshot_again_while_it_streams_stays_equal_and_readable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_daemons_on_one_data_directory_are_refused() {
     let scene = Scene::streaming(15, TABLES).await;
+    // On a port of its own, so that the data directory alone is in the way.
+    scene.configure("postgres", "");
     let second = scene.daemon.cdc(&["run"]);
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr);
