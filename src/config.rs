@@ -4,7 +4,7 @@
 //! belongs to one connector stays a [`Section`], which the registry gives to that connector's
 //! crate; errors in it name the same file and line as ours.
 //!
-//! Code map: [`load`] file, environment, validation · `tree` YAML with line numbers · `reference`
+//! Code map: [`mod@load`] file, environment, validation · `tree` YAML with line numbers · `reference`
 //! `${ENV}` and `file:` · `reader` from the tree to Rust types · `fault` what is wrong and where,
 //! with the nearest word · [`section`] what a connector reads · [`units`] durations, sizes,
 //! schedules.

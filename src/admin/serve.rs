@@ -5,7 +5,7 @@
 //! | `GET /healthz` | 200 while the daemon works at all, 503 when it has given up |
 //! | `GET /readyz` | 200 when source, sinks and tables all follow, else 503 and what does not |
 //! | `GET /metrics` | Prometheus' text format |
-//! | `GET /api/status` | the [`Status`](super::Status) |
+//! | `GET /api/status` | the [`Status`] |
 //!
 //! | Unix socket | request body (JSON) | answer |
 //! |---|---|---|

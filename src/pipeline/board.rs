@@ -180,10 +180,13 @@ impl TableView {
         status.bytes_total = Some(bytes_total);
         let share = if whole {
             1.0
-        } else if bytes_total > 0 {
-            bytes as f64 / bytes_total as f64
         } else {
-            0.0
+            // Bytes are counted by whole chunks, rows as they come: whichever is further.
+            let of = |done: u64, total: u64| match total {
+                0 => 0.0,
+                total => done as f64 / total as f64,
+            };
+            of(bytes, bytes_total).max(of(done, total))
         };
         status.percent = Some((share * 1000.0).round() / 10.0);
         if self.state == TableState::Copying {
