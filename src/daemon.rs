@@ -12,11 +12,11 @@ use crate::pipeline::{self, Mode, Parts, Settings};
 use crate::registry;
 use crate::state::State;
 
-/// Locks the data directory and runs the pipeline that `config` describes.
+/// Locks the data directory and puts together what `config` describes; nothing is connected yet.
 ///
 /// # Errors
-/// As [`pipeline::run`]; `Config` also when another daemon holds the data directory.
-pub async fn run(config: &Config, end: ControlEnd, mode: Mode) -> Result<()> {
+/// `Config` when another daemon holds the data directory, or a connector's section is wrong.
+pub fn assemble(config: &Config) -> Result<Parts> {
     let state = State::open(&config.data_dir)?;
     let source = registry::source(&config.source, &config.name)?;
     let sinks = config
@@ -33,12 +33,19 @@ pub async fn run(config: &Config, end: ControlEnd, mode: Mode) -> Result<()> {
         compression: config.journal.compression,
         work: Work::Threads,
     };
-    let parts = Parts {
+    Ok(Parts {
         settings: Settings::from(config),
         source,
         sinks,
         journal,
         state,
-    };
-    pipeline::run(parts, end, mode).await
+    })
+}
+
+/// Assembles and runs the pipeline that `config` describes.
+///
+/// # Errors
+/// As [`assemble`] and [`pipeline::run`].
+pub async fn run(config: &Config, end: ControlEnd, mode: Mode) -> Result<()> {
+    pipeline::run(assemble(config)?, end, mode).await
 }

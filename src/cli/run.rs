@@ -14,7 +14,7 @@ use super::{Context, code_of, log};
 use crate::admin::{self, Command, Control, Server};
 use crate::config::{Config, LogFormat};
 use crate::daemon;
-use crate::pipeline::Mode;
+use crate::pipeline::{self, Mode};
 
 /// Run the daemon in the foreground until SIGTERM or Ctrl-C.
 ///
@@ -45,6 +45,8 @@ pub(super) async fn run(_: &Args, context: &Context) -> Result<ExitCode> {
 
 async fn serve(config: Config) -> Result<()> {
     let mut signals = Signals::new()?;
+    // The lock comes first: of two daemons the second hears of the data directory, not of a port.
+    let parts = daemon::assemble(&config)?;
     let server = Server::bind(&config).await?;
     let (control, end) = admin::channel(&config);
     let limit = config.shutdown_timeout + Duration::from_secs(1);
@@ -56,8 +58,7 @@ async fn serve(config: Config) -> Result<()> {
         "cdc starts"
     );
     let serving = tokio::spawn(server.serve(control.clone()));
-    let mut running =
-        tokio::spawn(async move { daemon::run(&config, end, Mode::Continuous).await });
+    let mut running = tokio::spawn(pipeline::run(parts, end, Mode::Continuous));
     let outcome = loop {
         tokio::select! {
             ended = &mut running => break joined(ended),
