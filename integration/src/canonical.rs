@@ -11,6 +11,10 @@ use serde_json::Value;
 pub enum Canon {
     /// Both sides print the same.
     Text,
+    /// `numeric`: a zero before the point may be left out.
+    Numeric,
+    /// `inet`, whose cast to text says more than its output does.
+    Inet,
     /// Trailing blanks of `char(n)` carry no meaning.
     Blanks,
     /// `real`, compared by its bits.
@@ -38,6 +42,8 @@ impl Canon {
         }
         match typname {
             "bpchar" => Self::Blanks,
+            "numeric" => Self::Numeric,
+            "inet" => Self::Inet,
             "float4" => Self::Float4,
             "float8" => Self::Float8,
             "date" | "time" | "timestamp" => Self::Time,
@@ -52,9 +58,13 @@ impl Canon {
     #[must_use]
     pub fn postgres(&self, value: &str) -> String {
         match self {
-            Self::Text | Self::Blanks | Self::Float4 | Self::Float8 | Self::Time => {
-                format!("({value})::text")
-            }
+            Self::Text
+            | Self::Numeric
+            | Self::Blanks
+            | Self::Float4
+            | Self::Float8
+            | Self::Time => format!("({value})::text"),
+            Self::Inet => format!("CASE WHEN ({value}) IS NOT NULL THEN format('%s', {value}) END"),
             Self::Timestamptz => format!("(({value}) AT TIME ZONE 'UTC')::text"),
             Self::Interval => format!(
                 "CASE WHEN NOT isfinite({value}) THEN ({value})::text ELSE \
@@ -75,9 +85,13 @@ impl Canon {
     #[must_use]
     pub fn duckdb(&self, value: &str) -> String {
         match self {
-            Self::Text | Self::Blanks | Self::Float4 | Self::Float8 | Self::Time => {
-                format!("CAST({value} AS VARCHAR)")
-            }
+            Self::Text
+            | Self::Numeric
+            | Self::Inet
+            | Self::Blanks
+            | Self::Float4
+            | Self::Float8
+            | Self::Time => format!("CAST({value} AS VARCHAR)"),
             Self::Timestamptz => format!(
                 "CASE WHEN isfinite({value}) THEN CAST(make_timestamp(epoch_us({value})) AS VARCHAR) \
                  ELSE CAST({value} AS VARCHAR) END"
@@ -112,7 +126,12 @@ impl Canon {
     #[must_use]
     pub fn normal(&self, text: &str) -> String {
         match self {
-            Self::Text | Self::Interval | Self::Bytea => text.to_owned(),
+            Self::Text | Self::Inet | Self::Interval | Self::Bytea => text.to_owned(),
+            Self::Numeric => match (text.strip_prefix('.'), text.strip_prefix("-.")) {
+                (Some(fraction), _) => format!("0.{fraction}"),
+                (_, Some(fraction)) => format!("-0.{fraction}"),
+                _ => text.to_owned(),
+            },
             Self::Blanks => text.trim_end_matches(' ').to_owned(),
             Self::Float4 => text.parse::<f32>().map_or_else(|_| text.to_owned(), float4),
             Self::Float8 => text.parse::<f64>().map_or_else(|_| text.to_owned(), float8),
@@ -148,13 +167,9 @@ fn float8(value: f64) -> String {
 }
 
 fn time(text: &str) -> String {
-    let (text, era) = match text
-        .strip_suffix(" (BC)")
-        .or_else(|| text.strip_suffix(" BC"))
-    {
-        Some(rest) => (rest, " BC"),
-        None => (text, ""),
-    };
+    let plain = text.replace(" (BC)", "").replace(" BC", "");
+    let era = if plain == text { "" } else { " BC" };
+    let text = plain.as_str();
     let text = match text.split_once('.') {
         Some((whole, fraction)) => match fraction.trim_end_matches('0') {
             "" => whole.to_owned(),
@@ -182,6 +197,14 @@ mod tests {
         assert_eq!(
             Canon::of("date").normal("0044-03-15 (BC)"),
             Canon::of("date").normal("0044-03-15 BC")
+        );
+        assert_eq!(
+            Canon::of("timestamp").normal("4713-01-01 (BC) 00:00:00"),
+            Canon::of("timestamp").normal("4713-01-01 00:00:00 BC")
+        );
+        assert_eq!(
+            Canon::of("numeric").normal("-.5"),
+            Canon::of("numeric").normal("-0.5")
         );
         assert_eq!(
             Canon::of("timestamp").normal("2024-01-01 00:00:00.5"),

@@ -1,8 +1,9 @@
 //! README's commands, run as they stand.
 //!
-//! Blocks fenced as ```` ```sh test ```` and ```` ```sql test ```` are run in their order: shell blocks together as one
-//! script, in an empty folder, with the built binary on the path; SQL by the superuser in the database `shop` before
-//! them. `localhost:5432` stands for the test's server.
+//! Blocks fenced as ```` ```sh test ````, ```` ```sql test ```` and ```` ```yaml test ```` take part: the YAML is
+//! `cdc.yaml`; SQL is run by the superuser in the database `shop`; then the shell blocks as one script, in their order,
+//! with the built binary on the path. `localhost:5432` stands for the test's server, and a `cdc run` in the foreground
+//! goes to the background, where README says "in another terminal".
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -72,9 +73,24 @@ async fn the_commands_of_the_readme_work() {
             panic!("{statements}\n{}", describe(&error));
         }
     }
+    // As README says, a publication lists only tables that its owner owns.
+    client
+        .batch_execute("ALTER TABLE public.customers OWNER TO cdc; ALTER TABLE public.orders OWNER TO cdc")
+        .await
+        .expect("the role of the README");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let local = format!("127.0.0.1:{}", server.port());
-    let script = scripts.join("\n").replace("localhost:5432", &local);
+    for yaml in blocks(&text, "yaml") {
+        // The default port may be taken by another daemon on this machine.
+        let yaml = format!("{yaml}admin:\n  listen: off\n").replace("localhost:5432", &local);
+        std::fs::write(folder.path().join("cdc.yaml"), yaml).expect("the configuration can be written");
+    }
+    let in_background = |line: &str| match line.split('#').next().map(str::trim) {
+        Some("cdc run") => "cdc run & until cdc status >/dev/null 2>&1; do sleep 0.1; done".to_owned(),
+        _ => line.replace("localhost:5432", &local),
+    };
+    let script: Vec<String> = scripts.iter().flat_map(|block| block.lines()).map(in_background).collect();
+    let script = script.join("\n");
     // What the script leaves in the background ends with it.
     let script = format!(
         "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\nset -x\n{script}"
