@@ -136,7 +136,7 @@ macro_rules! source_conformance {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let database = $fresh().await;
+                let database = ($fresh)().await;
                 $crate::testing::conformance::source::$case(Box::new(database)).await;
             }
         )+

@@ -53,7 +53,7 @@ impl ScriptedSnapshot {
         let by_key = {
             let mut source = lock(&shared.state);
             source.snapshots.insert(id, point);
-            shared.seed % 2 == 0
+            shared.seed.is_multiple_of(2)
         };
         shared.marked.notify_waiters();
         let mut snapshot = Self {

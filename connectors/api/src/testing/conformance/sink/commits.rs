@@ -80,7 +80,7 @@ pub async fn a_commit_is_all_tables_or_none(fresh: Fresh<'_>) {
 pub async fn what_was_rolled_back_is_given_again_once(fresh: Fresh<'_>) {
     let mut drive = Drive::begin(fresh()).await;
     let table = drive.write(|w| items(w, ITEMS));
-    let bag = drive.write(|w| super::rows::bag(w));
+    let bag = drive.write(super::rows::bag);
     drive.load(table).await;
     drive.load(bag).await;
     drive.write(|w| {

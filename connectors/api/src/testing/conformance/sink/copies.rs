@@ -466,7 +466,7 @@ pub async fn a_table_without_identity_is_taken_or_refused(fresh: Fresh<'_>) {
         "the error is the table's alone: {error}"
     );
     assert!(error.hint_text().is_some(), "with a remedy: {error}");
-    let bag = drive.write(|w| bag(w));
+    let bag = drive.write(bag);
     drive.load(bag).await;
     drive.check("a refused table stops no other").await;
 }
