@@ -20,7 +20,6 @@
 //! Errors are a [`Problem`] with a status of 4xx or 5xx. The TCP side has no route that reads a
 //! row or changes anything.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -36,10 +35,10 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use cdc_api::{BatchReader, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 
 use super::control::{Command, Control};
-use super::socket;
+use super::socket::{self, OwnerSocket};
 use super::status::{PipelineState, Problem, Status};
 use crate::config::Config;
 use crate::metrics;
@@ -82,9 +81,8 @@ pub struct QueryRequest {
 /// has touched anything.
 #[derive(Debug)]
 pub struct Server {
-    unix: UnixListener,
+    unix: OwnerSocket,
     tcp: Option<TcpListener>,
-    data_dir: PathBuf,
 }
 
 impl Server {
@@ -104,13 +102,11 @@ impl Server {
         Ok(Self {
             unix: socket::listen(&config.data_dir).await?,
             tcp,
-            data_dir: config.data_dir.clone(),
         })
     }
 
     /// Serves until the future is dropped.
     pub async fn serve(self, control: Control) {
-        let _removal = Removal(self.data_dir);
         let unix = axum::serve(self.unix, owner_routes().with_state(control.clone()));
         match self.tcp {
             Some(tcp) => {
@@ -122,14 +118,6 @@ impl Server {
                 let _ = unix.await;
             }
         }
-    }
-}
-
-struct Removal(PathBuf);
-
-impl Drop for Removal {
-    fn drop(&mut self) {
-        socket::remove(&self.0);
     }
 }
 

@@ -45,7 +45,7 @@ fn address(data_dir: &Path) -> io::Result<Address> {
 ///
 /// # Errors
 /// `Config` when another daemon listens there, or the directory cannot be written.
-pub(super) async fn listen(data_dir: &Path) -> Result<UnixListener> {
+pub(super) async fn listen(data_dir: &Path) -> Result<OwnerSocket> {
     let failed = |error: io::Error| {
         Error::config(format!("cannot listen on the control socket: {error}"))
             .context(data_dir.join(NAME).display().to_string())
@@ -74,13 +74,42 @@ pub(super) async fn listen(data_dir: &Path) -> Result<UnixListener> {
     socket.bind(&address.path).map_err(failed)?;
     // Nobody can connect before `listen`, so nobody slips in before the mode is set.
     std::fs::set_permissions(&address.path, Permissions::from_mode(0o600)).map_err(failed)?;
-    socket.listen(64).map_err(failed)
+    let listener = socket.listen(64).map_err(failed)?;
+    Ok(OwnerSocket {
+        _file: SocketFile(data_dir.join(NAME)),
+        listener,
+    })
 }
 
-/// Removes the socket at the end, so that the next `cdc` need not find out that it is stale.
-pub(super) fn remove(data_dir: &Path) {
-    // Failing only leaves the file behind, which the next start replaces.
-    let _ = std::fs::remove_file(data_dir.join(NAME));
+/// The listening socket. Its file goes before it does: so it is never a later daemon's that is
+/// removed.
+#[derive(Debug)]
+pub(super) struct OwnerSocket {
+    _file: SocketFile,
+    listener: UnixListener,
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Failing only leaves the file behind, which the next start replaces.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl axum::serve::Listener for OwnerSocket {
+    type Io = UnixStream;
+    type Addr = tokio::net::unix::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        axum::serve::Listener::accept(&mut self.listener).await
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
 }
 
 /// Connects to the daemon of a data directory; `None` when there is none.
@@ -129,7 +158,9 @@ mod tests {
         let error = listen(&data_dir).await.expect_err("the socket is alive");
         assert!(error.to_string().contains("another daemon"), "{error}");
         drop(first);
-        assert!(data_dir.join(NAME).exists());
+        assert!(!data_dir.join(NAME).exists());
+        // As a daemon that was killed leaves it.
+        drop(std::os::unix::net::UnixListener::bind(data_dir.join(NAME)).expect("a socket"));
         assert!(
             connect(&data_dir)
                 .await

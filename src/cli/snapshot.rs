@@ -14,7 +14,7 @@ use crate::admin::status::{TableState, TableStatus};
 use crate::admin::{self, Client, Command, Control, Server, Status};
 use crate::config::Config;
 use crate::daemon;
-use crate::pipeline::Mode;
+use crate::pipeline::{self, Mode};
 
 /// Copy tables anew.
 ///
@@ -82,11 +82,11 @@ async fn live(args: &Args, daemon: &Client) -> Result<ExitCode> {
 async fn full_load(args: &Args, config: Config) -> Result<ExitCode> {
     log::start(&config.log, "warn")?;
     let wanted = Wanted::new(args)?;
+    let parts = daemon::assemble(&config)?;
     let server = Server::bind(&config).await?;
     let (control, end) = admin::channel(&config);
     let serving = tokio::spawn(server.serve(control.clone()));
-    let running = async move { daemon::run(&config, end, Mode::Continuous).await };
-    let mut running = tokio::spawn(running);
+    let mut running = tokio::spawn(pipeline::run(parts, end, Mode::Continuous));
     let mut shown = Shown::new();
     let outcome = tokio::select! {
         ended = &mut running => Some(ended),
