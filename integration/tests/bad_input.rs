@@ -135,7 +135,8 @@ async fn a_configuration_that_cannot_be_read_is_named_with_file_and_line() {
     let said = refused(&daemon.cdc(&["check"]));
     assert!(said.contains("cdc.yaml"), "{said}");
     daemon.configure(
-        &standard_config("postgres://u@127.0.0.1:1/db", "[]").replace("    path:", "    pth:"),
+        &standard_config("postgres://u@127.0.0.1:1/db", r#"["shop.*"]"#)
+            .replace("    path:", "    pth:"),
     );
     for command in ["check", "run"] {
         let said = refused(&daemon.cdc(&[command]));
@@ -173,7 +174,7 @@ async fn a_corrupt_byte_in_the_journal_is_noticed_and_nothing_is_lost() {
     std::fs::rename(&lake, &aside).expect("the lake can be moved away");
     std::fs::write(&lake, "a file in the way").expect("a file");
     for n in 0..20 {
-        scene.execute(&format!("INSERT INTO shop.t SELECT {n} * 1000 + 10000 + i, repeat('Zaphod', 20) FROM generate_series(1, 1000) i")).await;
+        scene.execute(&format!("INSERT INTO shop.t SELECT {n} * 1000 + 10000 + i, 'Zaphod' || md5(i::text) || md5({n} || i::text) FROM generate_series(1, 1000) i")).await;
     }
     let journal = scene.daemon.path("data").join("journal");
     let size = || {

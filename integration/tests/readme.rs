@@ -75,7 +75,9 @@ async fn the_commands_of_the_readme_work() {
     }
     // As README says, a publication lists only tables that its owner owns.
     client
-        .batch_execute("ALTER TABLE public.customers OWNER TO cdc; ALTER TABLE public.orders OWNER TO cdc")
+        .batch_execute(
+            "ALTER TABLE public.customers OWNER TO cdc; ALTER TABLE public.orders OWNER TO cdc",
+        )
         .await
         .expect("the role of the README");
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -83,13 +85,20 @@ async fn the_commands_of_the_readme_work() {
     for yaml in blocks(&text, "yaml") {
         // The default port may be taken by another daemon on this machine.
         let yaml = format!("{yaml}admin:\n  listen: off\n").replace("localhost:5432", &local);
-        std::fs::write(folder.path().join("cdc.yaml"), yaml).expect("the configuration can be written");
+        std::fs::write(folder.path().join("cdc.yaml"), yaml)
+            .expect("the configuration can be written");
     }
     let in_background = |line: &str| match line.split('#').next().map(str::trim) {
-        Some("cdc run") => "cdc run & until cdc status >/dev/null 2>&1; do sleep 0.1; done".to_owned(),
+        Some("cdc run") => {
+            "cdc run & until cdc status >/dev/null 2>&1; do sleep 0.1; done".to_owned()
+        }
         _ => line.replace("localhost:5432", &local),
     };
-    let script: Vec<String> = scripts.iter().flat_map(|block| block.lines()).map(in_background).collect();
+    let script: Vec<String> = scripts
+        .iter()
+        .flat_map(|block| block.lines())
+        .map(in_background)
+        .collect();
     let script = script.join("\n");
     // What the script leaves in the background ends with it.
     let script = format!(
