@@ -109,7 +109,7 @@ pub(super) struct Worker {
     jobs: JoinSet<()>,
     job_events: mpsc::Receiver<JobEvent>,
     job_sender: mpsc::Sender<JobEvent>,
-    ready: Vec<Box<CatchUp>>,
+    ready: Vec<CatchUp>,
     /// Copies that are made only to be compared.
     comparing: HashSet<CopyId>,
     backoff: Backoff,

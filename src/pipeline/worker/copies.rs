@@ -227,7 +227,7 @@ impl Worker {
                 self.save_phase(table, id, phase, plan)
             }
             JobEvent::Ready(copy) => {
-                self.ready.push(copy);
+                self.ready.push(*copy);
                 if self.gathered.since.is_none() {
                     self.join_ready().await?;
                 }
@@ -317,7 +317,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn join_one(&mut self, mut copy: Box<CatchUp>) -> Result<()> {
+    async fn join_one(&mut self, mut copy: CatchUp) -> Result<()> {
         let Some(checkpoint) = self.checkpoint.clone() else {
             return Ok(());
         };
@@ -328,7 +328,7 @@ impl Worker {
         }
         let CatchUp {
             id, purpose, table, ..
-        } = *copy;
+        } = copy;
         match purpose {
             Purpose::Join => {
                 self.sink.join(&table, id).await?;
