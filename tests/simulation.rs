@@ -2,8 +2,8 @@
 //! everything that can go wrong, by seed.
 //!
 //! One run kills the daemon several times at random moments, drops connections, fails and slows
-//! sinks, copies tables again, adds tables and sinks, pauses, and lets the source forget what was
-//! acknowledged. The sinks compare themselves with the source at *every* commit and record every
+//! sinks, copies tables again, adds and drops tables, adds sinks, pauses, changes the selection,
+//! loses the state database or the journal, and lets the source forget what was acknowledged. The sinks compare themselves with the source at *every* commit and record every
 //! breach of the contract; at quiet points each must hold all that the source has.
 //!
 //! `CDC_SIM_SEEDS=10000 CDC_SIM_FROM=0 cargo test --test simulation -- --nocapture` runs as many
@@ -11,6 +11,8 @@
 
 #![expect(clippy::print_stderr, reason = "progress and failures of a long test")]
 
+#[path = "simulation/life.rs"]
+mod life;
 #[path = "simulation/world.rs"]
 mod world;
 

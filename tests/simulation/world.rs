@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::life::{Life, PATIENCE};
+
 use cdc::admin::control::{Command, ControlEnd};
 use cdc::admin::status::Status;
 use cdc::config::{Acknowledge, ByteSize, Config, Delivery};
@@ -18,15 +20,12 @@ use cdc_api::testing::database::{Database, Mix, Workload};
 use cdc_api::testing::sink::{MemoryTarget, SinkFaults};
 use cdc_api::testing::source::{ScriptedSource, SourceFaults};
 use cdc_api::testing::trace::Trace;
-use cdc_api::{BatchLimits, Error, TableSelection};
+use cdc_api::{BatchLimits, TableId, TableSelection};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
 
-/// Virtual time that a quiet daemon is given to reach the source: far more than any backoff.
-const PATIENCE: Duration = Duration::from_secs(900);
 /// Lines of the trace in a failure.
 const SHOWN: usize = 120;
 
@@ -59,6 +58,8 @@ pub struct World {
     /// How bad things are in this run, 0 to 3.
     weather: u32,
     kills: u64,
+    /// Whether the source failed a table since everything was well.
+    failed: bool,
 }
 
 /// Limits that stay for a run: small, so that everything is cut somewhere.
@@ -95,40 +96,6 @@ impl Tuning {
     }
 }
 
-/// A daemon under way.
-struct Life {
-    commands: mpsc::Sender<Command>,
-    running: JoinHandle<cdc_api::Result<()>>,
-}
-
-impl Life {
-    /// Asks and waits for the answer, for as long as it may take.
-    async fn ask<T>(
-        &self,
-        limit: Duration,
-        command: impl FnOnce(oneshot::Sender<cdc_api::Result<T>>) -> Command,
-    ) -> Result<T, String> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(command(reply)).await;
-        sent.map_err(|_| "the daemon has ended".to_owned())?;
-        match timeout(limit, answer).await {
-            Err(_) => Err("there was no answer".to_owned()),
-            Ok(Err(_)) => Err("the command was dropped".to_owned()),
-            Ok(Ok(answer)) => answer.map_err(|error| told(&error)),
-        }
-    }
-
-    /// Asks without waiting for the answer.
-    fn tell<T>(&self, command: impl FnOnce(oneshot::Sender<cdc_api::Result<T>>) -> Command) {
-        // A full queue, or a daemon that has ended, loses it: an operator's command may be lost.
-        let _ = self.commands.try_send(command(oneshot::channel().0));
-    }
-}
-
-fn told(error: &Error) -> String {
-    format!("{:?}: {error} ({:?})", error.kind(), error.hint_text())
-}
-
 impl World {
     /// Runs one seed to its end.
     pub fn run(seed: u64) -> Outcome {
@@ -136,13 +103,13 @@ impl World {
         let mut verdict = Ok(());
         let lives = world.rng.random_range(1..5);
         for life in 0..=lives {
-            let ends = life == lives;
-            verdict = world.live(ends);
+            let last = life == lives;
+            verdict = world.live(life == 0, last);
             if verdict.is_err() || !world.trace.violations().is_empty() {
                 break;
             }
-            if !ends && world.rng.random_range(0..4) == 0 {
-                world.add_sink();
+            if !last {
+                world.meanwhile();
             }
         }
         world.outcome(verdict)
@@ -156,6 +123,7 @@ impl World {
             schema: [0, 4, 10][rng.random_range(0..3)],
             truncate: [0, 3][rng.random_range(0..2)],
             table: [0, 3][rng.random_range(0..2)],
+            drop: 2,
             swap: 5,
             changes: rng.random_range(1..8),
             renames: true,
@@ -187,6 +155,7 @@ impl World {
             tuning,
             weather,
             kills: 0,
+            failed: false,
             rng,
         };
         world.add_sink();
@@ -259,10 +228,39 @@ impl World {
         }
     }
 
+    /// What may happen while no daemon runs.
+    fn meanwhile(&mut self) {
+        let data = self.directory.path().join("data");
+        match self.rng.random_range(0..24) {
+            0..=5 => self.add_sink(),
+            6 => {
+                self.trace.note(format_args!("the state database is lost"));
+                for name in ["state.db", "state.db-wal", "state.db-shm"] {
+                    // Some are not there.
+                    let _ = std::fs::remove_file(data.join(name));
+                }
+            }
+            // With `acknowledge: journal` that is a gap, and an error.
+            7 if self.tuning.acknowledge == Acknowledge::Sinks => {
+                self.trace.note(format_args!("the journal is lost"));
+                let _ = std::fs::remove_dir_all(data.join("journal"));
+            }
+            _ => {}
+        }
+        for _ in 0..self.rng.random_range(0..4) {
+            self.workload.step();
+        }
+    }
+
     /// One life of the daemon, in a runtime of its own: dropping that is the kill. The last life
     /// ends with everything in every sink, and a stop.
-    fn live(&mut self, ends: bool) -> Result<(), String> {
-        self.trace.note(format_args!("a life begins"));
+    fn live(&mut self, first: bool, last: bool) -> Result<(), String> {
+        let mode = if first && self.rng.random_range(0..8) == 0 {
+            Mode::UntilCopied
+        } else {
+            Mode::Continuous
+        };
+        self.trace.note(format_args!("a life begins, {mode:?}"));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -270,34 +268,43 @@ impl World {
             .expect("a runtime can be made");
         let outcome = runtime.block_on(async {
             let (commands, asked) = mpsc::channel(16);
+            let (shown, status) = watch::channel(Status::starting(&self.config));
             let end = ControlEnd {
                 commands: asked,
-                status: watch::channel(Status::starting(&self.config)).0,
+                status: shown,
             };
-            let parts = self.parts();
+            let running = tokio::spawn(pipeline::run(self.parts(), end, mode));
             let mut life = Life {
                 commands,
-                running: tokio::spawn(pipeline::run(parts, end, Mode::Continuous)),
+                status,
+                running,
             };
-            self.storm().await?;
-            let outcome = self.act(&mut life).await;
-            if outcome.is_ok() && ends {
-                return self.calm(life).await;
+            self.storm();
+            let goes_on = self.act(&mut life, mode).await?;
+            if !goes_on || !self.trace.violations().is_empty() {
+                return Ok(());
             }
-            outcome
+            let quiet = self.rng.random_range(0..6) == 0;
+            if last || (quiet && mode == Mode::Continuous) {
+                self.calm(&mut life).await?;
+            }
+            let stops = self.rng.random_range(0..4) == 0;
+            if last || stops {
+                self.trace.note(format_args!("stop"));
+                return life.stop(last).await;
+            }
+            Ok(())
         });
         self.trace.set_silent(true);
         drop(runtime);
         self.trace.set_silent(false);
-        if !ends {
-            self.kills += 1;
-            self.trace.note(format_args!("killed"));
-        }
+        self.kills += u64::from(!last);
+        self.trace.note(format_args!("a life is over"));
         outcome
     }
 
     /// Draws what goes wrong from now on.
-    async fn storm(&mut self) -> Result<(), String> {
+    fn storm(&mut self) {
         let weather = self.weather;
         let up_to = |rng: &mut StdRng, most: u32| rng.random_range(0..=most * weather);
         let slow = Duration::from_micros(u64::from(up_to(&mut self.rng, 3000)));
@@ -314,108 +321,178 @@ impl World {
                 slow: Duration::from_micros(u64::from(up_to(&mut self.rng, 5000))),
             });
         }
-        Ok(())
     }
 
-    /// Traffic and trouble for a while.
-    async fn act(&mut self, life: &mut Life) -> Result<(), String> {
+    /// Traffic and trouble for a while; `false` when the daemon ended as it should.
+    async fn act(&mut self, life: &mut Life, mode: Mode) -> Result<bool, String> {
         let steps = self.rng.random_range(0..60);
         let pace = [1_000u64, 20_000, 500_000][self.rng.random_range(0..3)];
         for _ in 0..steps {
             sleep(Duration::from_micros(self.rng.random_range(0..pace))).await;
             if life.running.is_finished() {
-                let ended = (&mut life.running).await;
-                let ended = ended.map(|outcome| outcome.map_err(|error| told(&error)));
-                return Err(format!("the daemon ended by itself: {ended:?}"));
+                let ended = life.ended().await;
+                return match ended {
+                    Ok(()) if mode == Mode::UntilCopied => Ok(false),
+                    // A table that stopped is an error of a full load.
+                    Err(_) if mode == Mode::UntilCopied && self.has_stopped_tables() => Ok(false),
+                    ended => Err(format!("the daemon ended by itself: {ended:?}")),
+                };
             }
             match self.rng.random_range(0..100) {
-                0..=2 => {
-                    let tables = match self.rng.random_range(0..3) {
-                        0 => Vec::new(),
-                        1 => vec!["shop.accounts".to_owned()],
-                        _ => vec!["shop.events".to_owned(), "shop.pots".to_owned()],
-                    };
-                    self.trace.note(format_args!("snapshot {tables:?}"));
-                    life.tell(|reply| Command::Snapshot {
-                        tables,
-                        sink: None,
-                        reply,
-                    });
-                }
-                3 => {
-                    self.trace.note(format_args!("pause"));
-                    life.tell(|reply| Command::Pause { reply });
-                }
-                4..=5 => {
-                    self.trace.note(format_args!("resume"));
-                    life.tell(|reply| Command::Resume { reply });
-                }
-                6 => self.storm().await?,
-                7 => life.tell(|reply| Command::Wait { sink: None, reply }),
-                8 => life.tell(|reply| Command::Verify {
-                    tables: Vec::new(),
-                    sink: None,
-                    reply,
-                }),
+                0..=12 => self.trouble(life),
                 _ => {
                     let commit = self.workload.step();
                     self.trace.note(format_args!("database commit {commit}"));
                 }
             }
             if !self.trace.violations().is_empty() {
-                return Ok(());
+                return Ok(true);
             }
         }
         // Let it run on: the kill comes at any moment, also long after the traffic.
         let rest = [0u64, 50_000, 3_000_000][self.rng.random_range(0..3)];
         sleep(Duration::from_micros(self.rng.random_range(0..=rest))).await;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Something that an operator does, or that befalls them.
+    fn trouble(&mut self, life: &Life) {
+        match self.rng.random_range(0..16) {
+            0..=2 => {
+                let tables = match self.rng.random_range(0..3) {
+                    0 => Vec::new(),
+                    1 => vec!["shop.accounts".to_owned()],
+                    _ => vec!["shop.events".to_owned(), "shop.pots".to_owned()],
+                };
+                self.trace.note(format_args!("snapshot {tables:?}"));
+                let sink = None;
+                life.tell(|reply| Command::Snapshot {
+                    tables,
+                    sink,
+                    reply,
+                });
+            }
+            3 => {
+                self.trace.note(format_args!("pause"));
+                life.tell(|reply| Command::Pause { reply });
+            }
+            4..=6 => {
+                self.trace.note(format_args!("resume"));
+                life.tell(|reply| Command::Resume { reply });
+            }
+            7 => self.storm(),
+            8..=9 => life.tell(|reply| Command::Wait { sink: None, reply }),
+            10..=11 => {
+                let (name, _) = self.sinks[self.rng.random_range(0..self.sinks.len())];
+                life.tell(|reply| Command::Verify {
+                    tables: Vec::new(),
+                    sink: Some(name.to_owned()),
+                    reply,
+                });
+            }
+            12 if self.weather > 1 => {
+                let nth = self.rng.random_range(0..self.sinks.len());
+                if let Some(table) = self.some_table() {
+                    self.trace
+                        .note(format_args!("{} refuses {table}", self.sinks[nth].0));
+                    self.sinks[nth].1.refuse_rows_of(table, true);
+                }
+            }
+            13 => {
+                let others = self.rng.random_range(0..2) == 0;
+                self.trace
+                    .note(format_args!("ledger is selected: {others}"));
+                let patterns: &[&str] = if others {
+                    &["*.*"]
+                } else {
+                    &["*.*", "!shop.ledger"]
+                };
+                self.source.set_tables(patterns).expect("valid patterns");
+            }
+            14 if self.weather > 2 => {
+                if let Some(table) = self.some_table() {
+                    self.trace.note(format_args!("table {table} fails"));
+                    let mut writer = self.database.begin();
+                    writer.fail(table);
+                    self.failed = true;
+                    writer.commit();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn some_table(&mut self) -> Option<TableId> {
+        let state = self.database.state(self.database.head());
+        let nth = self.rng.random_range(0..state.tables.len().max(1));
+        state.tables.keys().nth(nth).copied()
+    }
+
+    fn has_stopped_tables(&self) -> bool {
+        self.failed || self.sinks.iter().any(|(_, t)| !t.refused().is_empty())
     }
 
     /// No more trouble and no more traffic: every sink must come to hold what the source has.
-    async fn calm(&mut self, life: Life) -> Result<(), String> {
+    async fn calm(&mut self, life: &mut Life) -> Result<(), String> {
+        self.trace.note(format_args!("calm"));
         self.source.set_faults(SourceFaults::default());
+        let mut mended = std::mem::take(&mut self.failed);
         for (_, target) in &self.sinks {
             target.set_faults(SinkFaults::default());
+            for table in target.refused() {
+                target.refuse_rows_of(table, false);
+                mended = true;
+            }
         }
-        self.trace.note(format_args!("calm"));
         let begun = Instant::now();
         loop {
-            let resumed = life.ask(PATIENCE, |reply| Command::Resume { reply }).await;
-            let waited = match resumed {
-                Ok(()) => {
-                    let wait = |reply| Command::Wait { sink: None, reply };
-                    life.ask(PATIENCE, wait).await.map(|_| ())
-                }
-                Err(what) => Err(what),
-            };
-            match waited {
-                Ok(()) => break,
+            let asked = self.ask_for_all(life, mended).await;
+            mended &= asked.is_err();
+            let head = self.database.head();
+            let equal = self
+                .sinks
+                .iter()
+                .try_for_each(|(_, target)| target.equals(&self.database, head));
+            match (asked, equal) {
+                (Ok(()), equal) => return equal,
                 // A command that came while the daemon was still starting is not served.
-                Err(_) if begun.elapsed() < PATIENCE && !life.running.is_finished() => {
+                (Err(_), _) if begun.elapsed() < PATIENCE && !life.running.is_finished() => {
                     sleep(Duration::from_secs(1)).await;
                 }
-                Err(what) => {
-                    let ended = if life.running.is_finished() {
-                        format!("{:?}", life.running.await.map(|r| r.map_err(|e| told(&e))))
-                    } else {
-                        "it runs".to_owned()
-                    };
-                    return Err(format!("the daemon does not get there: {what}; {ended}"));
+                (Err(what), equal) => {
+                    let how = life.how().await;
+                    return Err(format!("it does not get there: {what}; {equal:?}; {how}"));
                 }
             }
         }
-        let head = self.database.head();
-        for (_, target) in &self.sinks {
-            target.equals(&self.database, head)?;
+    }
+
+    /// Resumes, copies again what had stopped, waits for all, and has every sink verified.
+    async fn ask_for_all(&self, life: &Life, mended: bool) -> Result<(), String> {
+        life.ask(|reply| Command::Resume { reply }).await?;
+        if mended {
+            let copy = |reply| Command::Snapshot {
+                tables: Vec::new(),
+                sink: None,
+                reply,
+            };
+            life.ask(copy).await?;
         }
-        self.trace.note(format_args!("stop"));
-        let stopped = life.ask(PATIENCE, |reply| Command::Stop { reply }).await;
-        stopped.map_err(|what| format!("stop: {what}"))?;
-        match timeout(PATIENCE, life.running).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            ended => Err(format!("the daemon does not stop well: {ended:?}")),
+        life.ask(|reply| Command::Wait { sink: None, reply })
+            .await?;
+        for (name, target) in &self.sinks {
+            let verify = |reply| Command::Verify {
+                tables: Vec::new(),
+                sink: Some((*name).to_owned()),
+                reply,
+            };
+            for verdict in life.ask(verify).await? {
+                if !verdict.is_equal() {
+                    target.judged(format!("verify finds a difference: {verdict:?}"));
+                }
+            }
         }
+        Ok(())
     }
 
     fn outcome(self, verdict: Result<(), String>) -> Outcome {

@@ -61,8 +61,6 @@ pub struct State {
     pub tables: BTreeMap<TableId, Arc<Table>>,
     /// The tables whose changes the log carries.
     pub captured: Arc<BTreeSet<TableId>>,
-    /// Tables whose changes can no longer be trusted.
-    pub failed: BTreeSet<TableId>,
     /// Captured row changes since the database began.
     pub changes: u64,
 }

@@ -37,7 +37,7 @@ pub enum Change {
     Schema(Arc<TableSchema>),
     /// The tables are empty from here on.
     Truncate(Vec<TableId>),
-    /// The table's changes can no longer be given.
+    /// The table changed in a way that the log does not carry.
     Failed(TableId),
 }
 
@@ -103,7 +103,7 @@ impl Writer {
     }
 
     fn log(&mut self, table: TableId, change: Change) {
-        if self.state.captured.contains(&table) && !self.state.failed.contains(&table) {
+        if self.state.captured.contains(&table) {
             self.state.changes += u64::from(!matches!(change, Change::Schema(_)));
             self.changes.push(change);
         }
@@ -297,9 +297,7 @@ impl Writer {
         let captured: Vec<TableId> = tables
             .iter()
             .copied()
-            .filter(|table| {
-                self.state.captured.contains(table) && !self.state.failed.contains(table)
-            })
+            .filter(|table| self.state.captured.contains(table))
             .collect();
         if let Some(&first) = captured.first() {
             self.log(first, Change::Truncate(captured));
@@ -393,10 +391,23 @@ impl Writer {
         self.reshape(table, columns, Some(name));
     }
 
-    /// From here on the table's changes cannot be given any more.
+    /// `DROP TABLE`: the log says nothing of it.
+    pub fn drop_table(&mut self, table: TableId) {
+        self.state.tables.remove(&table);
+    }
+
+    /// The table changes in a way that the log does not carry, and says so: who goes on applying
+    /// its changes has something else from here on.
     pub fn fail(&mut self, table: TableId) {
         self.log(table, Change::Failed(table));
-        self.state.failed.insert(table);
+        let table = self.table_mut(table);
+        let column = table.kinds.iter().zip(&table.schema.columns);
+        let text = column.enumerate().find(|(_, (kind, column))| {
+            matches!(kind, Kind::Plain | Kind::Large) && column.data_type == DataType::Utf8
+        });
+        if let (Some((index, _)), Some(row)) = (text, table.rows.values_mut().next()) {
+            Arc::make_mut(row)[index] = Value::from("not in the log");
+        }
     }
 
     pub(super) fn capture(&mut self, tables: BTreeSet<TableId>) {

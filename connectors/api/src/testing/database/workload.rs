@@ -22,6 +22,8 @@ pub struct Mix {
     pub truncate: u32,
     /// A new table.
     pub table: u32,
+    /// A table dropped that was added later.
+    pub drop: u32,
     /// Two keys swapped.
     pub swap: u32,
     /// Row changes in a transaction, at most.
@@ -36,6 +38,7 @@ impl Default for Mix {
             schema: 4,
             truncate: 2,
             table: 1,
+            drop: 0,
             swap: 5,
             changes: 8,
             renames: true,
@@ -150,6 +153,9 @@ impl Workload {
         writer.reuse_places = self.chance(50);
         if self.chance(self.mix.table) && writer.state().tables.len() < 8 {
             self.add_table(&mut writer);
+        }
+        if self.chance(self.mix.drop) {
+            self.drop_table(&mut writer);
         }
         let changes = if self.chance(10) {
             self.mix.changes * 4
@@ -415,6 +421,20 @@ impl Workload {
                 writer.add_column(table, &name, DataType::Int32, value);
             }
             _ => {}
+        }
+    }
+
+    fn drop_table(&mut self, writer: &mut Writer) {
+        let mut added: Vec<TableId> = writer
+            .state()
+            .tables
+            .iter()
+            .filter(|(_, table)| table.schema.name.table.starts_with("added"))
+            .map(|(id, _)| *id)
+            .collect();
+        added.retain(|table| !self.database.is_held(*table));
+        if let Some(&table) = added.choose(&mut self.rng) {
+            writer.drop_table(table);
         }
     }
 
