@@ -48,7 +48,7 @@ fn version(source: &str, seed: u64) -> u32 {
                 source, "postgres",
                 "CDC_SOURCE is postgres or postgres-VERSION"
             );
-            if seed % 2 == 0 { 18 } else { 15 }
+            if seed.is_multiple_of(2) { 18 } else { 15 }
         }
     }
 }
