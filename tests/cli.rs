@@ -139,7 +139,7 @@ fn without_a_daemon_commands_say_so() {
     let commands: [&[&str]; 9] = [
         &["status"],
         &["status", "--watch"],
-        &["wait"],
+        &["wait", "--timeout", "300ms"],
         &["query", "SELECT 1"],
         &["verify"],
         &["pause"],
