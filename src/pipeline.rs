@@ -5,10 +5,10 @@
 //!    └────────► copy jobs (existing rows) ────┘
 //! ```
 //!
-//! Code map: [`capture`] reads the stream · [`acknowledge`] what the source may drop ·
-//! [`worker`] one sink: commits, tables, joins · [`job`] copies existing rows · [`catch_up`]
-//! replays a copied table's changes · [`discovery`] which tables there are · [`control`] commands
-//! · [`board`] what status and metrics are read from · [`status`] puts them together.
+//! Code map: `capture` reads the stream · `acknowledge` what the source may drop ·
+//! `worker` one sink: commits, tables, joins · `job` copies existing rows · `catch_up`
+//! replays a copied table's changes · `discovery` which tables there are · `control` commands
+//! · `board` what status and metrics are read from · `status` puts them together.
 //!
 //! Every part runs as a task of its own and owns what it changes; they meet in the journal, in
 //! watches, and in bounded channels.

@@ -4,12 +4,16 @@
 //! Invariant: a table is told to the sinks only after the log carries its changes, so that the
 //! snapshot that follows cannot miss one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cdc_api::Result;
+use cdc_api::{Error, Result, TableId, TableSchema};
 use tokio::sync::{mpsc, oneshot};
 
 use super::shared::{Captured, Refused, Shared};
+
+/// Where the state database keeps since when tables are captured.
+const CAPTURED: &str = "captured";
 
 /// Answered with the discovery's round.
 pub(super) type Look = oneshot::Sender<Result<u64>>;
@@ -43,15 +47,39 @@ impl Discovery {
         if tables.is_empty() && refused.is_empty() && self.round == 0 {
             tracing::warn!("no table matches the patterns of `source.tables`: waiting for one");
         }
+        // Written down before the log is without a table: a crash in between cannot hide that.
+        let since = self.since(&tables)?;
         self.shared.source.capture(&tables).await?;
         self.round += 1;
         self.shared.captured.send_replace(Arc::new(Captured {
             known: true,
+            since,
             round: self.round,
             tables,
             refused,
         }));
         Ok(self.round)
+    }
+
+    /// Since when each table has been captured without a break, by a count that outlives restarts.
+    fn since(&self, tables: &[Arc<TableSchema>]) -> Result<BTreeMap<TableId, u64>> {
+        let stored = self.shared.state.value(CAPTURED)?;
+        let (mut count, before): (u64, BTreeMap<TableId, u64>) = stored
+            .and_then(|stored| serde_json::from_str(&stored).ok())
+            .unwrap_or_default();
+        if tables.iter().any(|table| !before.contains_key(&table.id)) {
+            count += 1;
+        }
+        let since: BTreeMap<_, _> = tables
+            .iter()
+            .map(|table| (table.id, before.get(&table.id).copied().unwrap_or(count)))
+            .collect();
+        if since != before {
+            let stored = serde_json::to_string(&(count, &since))
+                .map_err(|error| Error::internal("the captured tables").caused_by(error))?;
+            self.shared.state.set_value(CAPTURED, Some(&stored))?;
+        }
+        Ok(since)
     }
 
     /// Asks by the clock, and whenever someone wants to know.

@@ -93,6 +93,8 @@ pub(super) enum JobEvent {
         id: CopyId,
         error: Error,
     },
+    /// The comparison has failed, and its copy is let go.
+    Compared { id: CopyId },
     /// The copy waits for its next attempt.
     Trouble { error: Error },
 }
@@ -154,6 +156,7 @@ impl Job {
             Purpose::Join => self.tell(JobEvent::Stopped { table, id, error }).await,
             Purpose::Compare(reply) => {
                 let _ = reply.send(Err(error));
+                self.tell(JobEvent::Compared { id }).await;
             }
         }
     }

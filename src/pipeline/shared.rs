@@ -1,5 +1,6 @@
 //! What all parts of a running pipeline share, and the settings that they go by.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub(super) struct Captured {
     pub(super) known: bool,
     /// How many discoveries there have been.
     pub(super) round: u64,
+    /// Of each captured table, a number that changes whenever it was not captured in between.
+    pub(super) since: BTreeMap<TableId, u64>,
     /// Tables whose changes are in the log.
     pub(super) tables: Vec<Arc<TableSchema>>,
     /// Tables that match and cannot be captured, and why.

@@ -112,6 +112,8 @@ pub(super) struct Worker {
     ready: Vec<CatchUp>,
     /// Copies that are made only to be compared.
     comparing: HashSet<CopyId>,
+    /// Copies that jobs hold open, whatever became of their tables.
+    held: HashSet<CopyId>,
     backoff: Backoff,
 }
 
@@ -146,6 +148,7 @@ impl Worker {
             job_sender,
             ready: Vec::new(),
             comparing: HashSet::new(),
+            held: HashSet::new(),
             backoff: Backoff::default(),
         }
     }

@@ -12,7 +12,7 @@ use cdc_api::{Checkpoint, CopyId, Error, Position, Result, TableId, TableSchema}
 use duckdb::{Connection, params};
 
 use crate::config::Mode;
-use crate::database::{CATALOG, change, failed, run};
+use crate::database::{CATALOG, failed, run};
 
 /// The schema of the notes; reserved.
 pub(crate) const SCHEMA: &str = "_cdc";
@@ -342,14 +342,19 @@ impl Bookkeeping {
             .map_err(|error| failed("removing the notes on chunks", error))
     }
 
-    /// Removes all notes.
-    pub(crate) fn remove(&self, connection: &Connection) -> Result<()> {
-        change(
+    /// Forgets the pipeline: its checkpoint, and that any table follows it. Which tables are ours
+    /// stays noted, so that a later pipeline may put its own in their place.
+    pub(crate) fn forget(&self, connection: &Connection) -> Result<()> {
+        let schema = &self.schema;
+        run(
             connection,
             "removing bookkeeping",
-            &format!("DROP SCHEMA {} CASCADE", self.schema),
+            &format!(
+                "BEGIN; DELETE FROM {schema}.checkpoint; DELETE FROM {schema}.chunks; \
+                 UPDATE {schema}.tables SET state = '{}'; COMMIT",
+                State::Left.name()
+            ),
         )
-        .map(|_| ())
     }
 }
 

@@ -215,9 +215,9 @@ impl Sink for Warehouse {
             session.rollback()?;
             let shared = Arc::clone(&session.shared);
             let mut removed = copy::discard(&shared, &session.connection, &[])?;
-            shared.notes.remove(&session.connection)?;
+            shared.notes.forget(&session.connection)?;
             removed.push(format!(
-                "bookkeeping (schema _cdc) in {}",
+                "checkpoint in {} (tables stay; schema _cdc notes that they are ours)",
                 shared.config.path.display()
             ));
             session.forget();

@@ -108,6 +108,7 @@ impl Worker {
     pub(super) async fn resume_copies(&mut self) -> Result<()> {
         while self.job_events.try_recv().is_ok() {}
         self.comparing.clear();
+        self.held.clear();
         let mut wanted = Vec::new();
         let mut keep = Vec::new();
         for state in self.shared.state.tables(&self.name)? {
@@ -212,6 +213,7 @@ impl Worker {
         match event {
             JobEvent::Open { table, id, reply } => {
                 let opened = self.sink.copy(&table, id).await;
+                self.held.insert(id);
                 let _ = reply.send(opened);
                 Ok(())
             }
@@ -234,6 +236,7 @@ impl Worker {
                 Ok(())
             }
             JobEvent::Again { table, id, reason } => {
+                self.held.remove(&id);
                 if !self.is_current(table, id) {
                     return Ok(());
                 }
@@ -241,10 +244,16 @@ impl Worker {
                 self.copy_again(table).await
             }
             JobEvent::Stopped { table, id, error } => {
+                self.held.remove(&id);
                 if !self.is_current(table, id) {
                     return Ok(());
                 }
                 self.stop_table(table, &error)?;
+                self.discard_unused().await
+            }
+            JobEvent::Compared { id } => {
+                self.held.remove(&id);
+                self.comparing.remove(&id);
                 self.discard_unused().await
             }
             JobEvent::Trouble { error } => {
@@ -301,13 +310,15 @@ impl Worker {
 
     async fn discard_unused(&mut self) -> Result<()> {
         let copies = self.tables.values().filter_map(|table| table.copy);
-        let keep: Vec<CopyId> = copies.chain(self.comparing.iter().copied()).collect();
+        let others = self.comparing.union(&self.held).copied();
+        let keep: Vec<CopyId> = copies.chain(others).collect();
         self.sink.discard_copies(&keep).await
     }
 
     /// Lets copies that are nearly there join, at the sink's checkpoint. Called between commits.
     pub(super) async fn join_ready(&mut self) -> Result<()> {
         for copy in std::mem::take(&mut self.ready) {
+            self.held.remove(&copy.id);
             let joins = matches!(copy.purpose, Purpose::Join);
             if joins && !self.is_current(copy.table_id(), copy.id) {
                 continue;

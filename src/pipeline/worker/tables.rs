@@ -56,7 +56,7 @@ impl Table {
 
     /// Whether the table is whole and follows the stream.
     pub(super) fn is_joined(&self) -> bool {
-        self.joined.is_some() && self.stop.is_none()
+        self.joined.is_some() && self.stop.is_none() && !self.leaving
     }
 
     /// Why the table stopped, if no copy is under way that brings it back.
@@ -132,7 +132,7 @@ impl Worker {
     /// The shape that the sink's table has, if rows of this table are to be written to it.
     pub(super) fn routed(&self, table: TableId) -> Option<Arc<TableSchema>> {
         let table = self.tables.get(&table)?;
-        if table.stop.is_some() {
+        if table.stop.is_some() || table.leaving {
             return None;
         }
         table.joined.clone()
@@ -226,6 +226,7 @@ impl Worker {
         }
         let delivery = self.delivery.clone();
         let mut wanted = Vec::new();
+        self.stop_interrupted(captured)?;
         for schema in captured.taken(&delivery) {
             let table = self
                 .tables
@@ -233,9 +234,12 @@ impl Worker {
                 .or_insert_with(|| Table::new(schema.name.clone()));
             table.name = schema.name.clone();
             if table.stop.as_ref().is_some_and(|stop| stop.refused) {
+                // The log was without its changes: only a new copy makes it whole. Until that
+                // has joined, the state database goes on to say so.
                 table.stop = None;
+                table.leaving = table.joined.is_some();
+                table.requested = true;
                 table.phase = Phase::Pending;
-                self.shared.state.remove_table(&self.name, schema.id)?;
             }
             let missing = table.joined.is_none() && table.stop.is_none();
             if (missing || table.requested) && table.copy.is_none() {
@@ -275,6 +279,31 @@ impl Worker {
         self.copy_tables(wanted)?;
         self.show_tables();
         self.answer_reached();
+        Ok(())
+    }
+
+    /// Tables that left the captured ones and came back, unseen by this worker: their changes in
+    /// between are in no journal.
+    fn stop_interrupted(&mut self, captured: &Captured) -> Result<()> {
+        for (id, since) in &captured.since {
+            let key = format!("captured {} {id}", self.name);
+            let known = self.shared.state.value(&key)?;
+            let joined = self
+                .tables
+                .get(id)
+                .is_some_and(|table| table.joined.is_some());
+            if known.as_deref() == Some(since.to_string().as_str()) {
+                continue;
+            }
+            if known.is_some() && joined {
+                let error = Error::data("the table was not captured for a while")
+                    .hint("nothing to do: it is copied anew");
+                self.stop_or_refuse(*id, &error, true)?;
+            }
+            self.shared
+                .state
+                .set_value(&key, Some(&since.to_string()))?;
+        }
         Ok(())
     }
 

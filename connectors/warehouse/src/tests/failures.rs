@@ -182,7 +182,7 @@ async fn a_transaction_larger_than_memory_is_applied_in_parts_and_seen_whole() {
 }
 
 #[tokio::test]
-async fn a_teardown_leaves_the_tables_and_nothing_else() {
+async fn after_a_teardown_tables_stay_and_a_new_pipeline_takes_their_place() {
     let scene = Scene::new(Mode::Upsert);
     let table = Arc::new(items());
     let mut sink = scene.open().await;
@@ -190,14 +190,18 @@ async fn a_teardown_leaves_the_tables_and_nothing_else() {
     drop(sink.copy(&table, cdc_api::CopyId(2)).await.unwrap());
     let removed = sink.teardown().await.unwrap();
     assert_eq!(removed.len(), 2, "{removed:?}");
+    assert_eq!(
+        lines(&sink, "SELECT count(*) FROM public.items").await,
+        ["1"]
+    );
     drop(sink);
-    let connection = duckdb::Connection::open(&scene.path).unwrap();
-    let left: Vec<String> = connection
-        .prepare("SELECT schema_name || '.' || table_name FROM duckdb_tables()")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    assert_eq!(left, ["public.items"]);
+    let mut sink = scene.open().await;
+    assert!(sink.committed().await.unwrap().is_none());
+    assert!(sink.joined().await.unwrap().is_empty());
+    let rows = [vec![is(2), is(1), is("x")], vec![is(3), is(1), is("y")]];
+    join(&mut sink, &table, 3, 1, &rows).await;
+    assert_eq!(
+        lines(&sink, "SELECT count(*) FROM public.items").await,
+        ["2"]
+    );
 }
