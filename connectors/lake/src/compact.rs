@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cdc_api::{Error, Result, TableId, TableSchema};
@@ -17,8 +18,9 @@ use crate::manifest::{DataFile, Table};
 use crate::site::Site;
 use crate::storage::failed;
 
-/// How long a call may wait for a merge to end; a longer one goes on in the background.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a call may wait for a merge to end; a longer one goes on in the background. Short, since
+/// a busy stream's commits wait as well.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Bytes that a batch of a merge has at most, about.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -32,29 +34,40 @@ pub(crate) struct Merged {
 }
 
 /// A merge on its way.
-pub(crate) struct Merge(JoinHandle<Result<Merged>>);
+pub(crate) struct Merge {
+    work: JoinHandle<Result<Merged>>,
+    wanted: Arc<AtomicBool>,
+}
+
+impl Drop for Merge {
+    fn drop(&mut self) {
+        self.wanted.store(false, Ordering::Relaxed);
+    }
+}
 
 impl Merge {
     /// Begins the most rewarding merge, if there is one.
     pub(crate) fn begin(site: &Arc<Site>, tables: &BTreeMap<TableId, Table>) -> Option<Self> {
-        let (id, table, inputs) = tables
-            .iter()
-            .filter_map(|(id, table)| Some((*id, table, choose(&table.files, site)?)))
-            .max_by_key(|(_, _, inputs)| inputs.len())?;
+        let (table, inputs) = tables
+            .values()
+            .filter_map(|table| Some((table, choose(&table.files, site)?)))
+            .max_by_key(|(_, inputs)| inputs.len())?;
         let shape = table
             .shapes
             .iter()
             .find(|shape| shape.version == inputs[0].shape)?;
         let (site, shape) = (Arc::clone(site), Arc::clone(shape));
         let (folder, inputs) = (table.folder.clone(), inputs.to_vec());
-        Some(Self(tokio::task::spawn_blocking(move || {
-            merge(&site, id, &shape, &folder, &inputs)
-        })))
+        let wanted = Arc::new(AtomicBool::new(true));
+        let still = Arc::clone(&wanted);
+        let work =
+            tokio::task::spawn_blocking(move || merge(&site, &shape, &folder, &inputs, &still));
+        Some(Self { work, wanted })
     }
 
     /// What came of it; `None` while it goes on.
     pub(crate) async fn wait(&mut self) -> Option<Result<Merged>> {
-        let ended = tokio::time::timeout(PATIENCE, &mut self.0).await.ok()?;
+        let ended = tokio::time::timeout(PATIENCE, &mut self.work).await.ok()?;
         Some(ended.unwrap_or_else(|_| Err(Error::internal("a merge of files has stopped"))))
     }
 }
@@ -87,10 +100,10 @@ fn choose<'a>(files: &'a [DataFile], site: &Site) -> Option<&'a [DataFile]> {
 
 fn merge(
     site: &Arc<Site>,
-    table: TableId,
     shape: &Arc<TableSchema>,
     folder: &str,
     inputs: &[DataFile],
+    wanted: &AtomicBool,
 ) -> Result<Merged> {
     let mut encoder = Encoder::new(site);
     for input in inputs {
@@ -113,6 +126,9 @@ fn merge(
             .build()
             .map_err(broken)?;
         for batch in reader {
+            if !wanted.load(Ordering::Relaxed) {
+                return Err(Error::transient("the lake was closed during a merge"));
+            }
             let batch = batch.map_err(|_| {
                 Error::data(format!("the lake's file `{path}` is damaged"))
                     .hint(format!("cdc snapshot {}", shape.name))
@@ -136,7 +152,7 @@ fn merge(
         .hint(format!("cdc snapshot {}", shape.name)));
     }
     Ok(Merged {
-        table,
+        table: shape.id,
         removed: inputs.iter().map(|it| it.name.clone()).collect(),
         files,
     })

@@ -208,8 +208,9 @@ impl Core {
     fn usable(&self) -> Result<()> {
         self.opened()?;
         if self.failed {
-            return Err(Error::internal(
-                "the lake was not rolled back after an error",
+            // The engine's reaction to this kind is the one that is wanted.
+            return Err(Error::transient(
+                "an earlier error has left the lake half-way, until it is rolled back",
             ));
         }
         Ok(())

@@ -120,23 +120,18 @@ fn keyed_tail(sql: &mut String, shape: &TableSchema) {
 
 fn keyless_tail(sql: &mut String, shape: &TableSchema) {
     let columns = list(shape.columns.iter(), |name| name.to_owned());
-    let (columns, group) = if columns.is_empty() {
-        (String::new(), String::new())
-    } else {
-        (format!("{columns}, "), format!(" GROUP BY {columns}"))
-    };
-    let all = if columns.is_empty() {
+    let columns = if columns.is_empty() {
         "NULL".to_owned()
     } else {
-        columns.trim_end_matches(", ").to_owned()
+        columns
     };
     let _ = write!(
         sql,
         ",\n\
-         counted AS (\n  SELECT {columns}sum(CASE WHEN _cdc_op = 'delete' THEN -1 ELSE 1 END) AS _cdc_count\n  \
-         FROM changes{group}\n),\n\
-         repeated AS (SELECT *, unnest(range(CAST(_cdc_count AS BIGINT))) AS _cdc_copy FROM counted WHERE _cdc_count > 0)\n\
-         SELECT {all} FROM repeated\n"
+         -- Of equal rows each delete takes one away.\n\
+         counted AS (\n  SELECT *, count(*) FILTER (WHERE _cdc_op = 'delete') OVER (PARTITION BY {columns}) AS _cdc_gone,\n    \
+         row_number() OVER (PARTITION BY {columns}, _cdc_op = 'delete') AS _cdc_nth FROM changes\n)\n\
+         SELECT {columns} FROM counted WHERE _cdc_op <> 'delete' AND _cdc_nth > _cdc_gone\n"
     );
 }
 
@@ -205,7 +200,7 @@ fn present(was: &Column, target: &str, wrapped: bool) -> String {
     let mut value = format!("CAST({name} AS {target})");
     let may_be_special = matches!(
         stored_type(&was.data_type, was.extension.as_deref()),
-        DataType::Date32 | DataType::Timestamp(_, _) | DataType::Time64(_)
+        DataType::Date32 | DataType::Timestamp(_, _)
     );
     if may_be_special {
         value = format!(
@@ -250,6 +245,9 @@ fn sql_type(column: &Column) -> String {
     if column.extension.as_deref() == Some("arrow.uuid") {
         return "UUID".to_owned();
     }
+    if matches!(column.data_type, DataType::Time32(_) | DataType::Time64(_)) {
+        return "TIME".to_owned();
+    }
     type_name(&stored_type(&column.data_type, column.extension.as_deref()))
 }
 
@@ -268,7 +266,6 @@ fn type_name(data_type: &DataType) -> String {
         DataType::Float64 => "DOUBLE".to_owned(),
         DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
         DataType::Date32 => "DATE".to_owned(),
-        DataType::Time64(_) => "TIME".to_owned(),
         DataType::Timestamp(_, None) => "TIMESTAMP".to_owned(),
         DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_owned(),
         DataType::Binary | DataType::FixedSizeBinary(_) => "BLOB".to_owned(),

@@ -188,7 +188,7 @@ mod tests {
         );
         assert_eq!(
             folder("{schema}/{table}", "..", "a/b*=%"),
-            "%2E%2E/a%2Fb%2A%3D%25".replace("%2E%2E", "%2E%2E")
+            "%2E%2E/a%2Fb%2A%3D%25"
         );
         assert_eq!(folder("{schema}/{table}", "Größe", "日本"), "Größe/日本");
         assert_eq!(

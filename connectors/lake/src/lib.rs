@@ -47,16 +47,16 @@
 //! | `_cdc_transaction` | text | null in existing rows and truncates |
 //! | `_cdc_schema_version` | unsigned 32 bits | which shape the row has |
 //! | `_cdc_absent` | list of text | columns whose value the source did not send: it is what it was. They are NULL here; NULL in a column that is not named is NULL |
-//! | `_cdc_special` | map of text to text | by column, values that the column's type has no place for: `infinity`, `-infinity`, `24:00:00`. The column is NULL there |
+//! | `_cdc_special` | map of text to text | by column, values that the column's type has no place for: dates and timestamps that are `infinity` or `-infinity`. The column is NULL there |
 //!
 //! A delete carries the key alone, unless the source gives whole old rows. A table with a column
 //! that begins with `_cdc_` is refused.
 //!
 //! Types: integers of all widths (unsigned ones too), floats, booleans, text, bytes, dates,
-//! timestamps in µs (with time zone: UTC), times in µs, decimals up to 38 digits and lists are what
-//! they are. Text: decimals beyond 38 digits, UUIDs, JSON, intervals (`1 year 2 mons -3 days
-//! 00:00:04.5`), durations (`-838:59:59`). An infinite date or timestamp *within an array* stops
-//! the table.
+//! timestamps in µs (with time zone: UTC), decimals up to 38 digits and lists are what they are.
+//! Text, since readers differ on them: decimals beyond 38 digits, UUIDs, JSON, times of day
+//! (`24:00:00` is one), intervals (`1 year 2 mons -3 days 00:00:04.5`), durations (`-838:59:59`).
+//! An infinite date or timestamp *within an array* stops the table.
 //!
 //! # The table as it is now
 //!

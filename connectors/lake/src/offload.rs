@@ -33,8 +33,7 @@ impl<T: Send + 'static> Offload<T> {
         work: impl FnOnce(&mut T) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         if self.interrupted {
-            return Err(Error::internal("an earlier call was dropped half-way")
-                .hint("roll the sink back, or begin this chunk or copy again"));
+            return Err(Error::transient("an earlier call was dropped half-way"));
         }
         let mut value = self.take().await?;
         let (answer, answered) = tokio::sync::oneshot::channel();

@@ -183,7 +183,32 @@ impl Core {
     /// Writes the statements that read the tables as they are now, where the entry calls for
     /// others than those that are there.
     fn write_queries(&self, entry: &Entry) -> Result<()> {
-        let tables: BTreeSet<TableId> = entry.changes.iter().filter_map(Change::table).collect();
+        // Which columns the files have changes with the first files of a shape.
+        let added: BTreeSet<&str> = entry
+            .changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Add { file, .. } => Some(file.name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let concerns = |change: &Change| match change {
+            Change::Shape { .. } | Change::Join { .. } => true,
+            Change::Add { table, file } => self.state.tables.get(table).is_some_and(|table| {
+                let others = table
+                    .files
+                    .iter()
+                    .filter(|it| !added.contains(it.name.as_str()));
+                !others.map(|it| it.shape).any(|shape| shape == file.shape)
+            }),
+            Change::Leave { .. } | Change::Merge { .. } => false,
+        };
+        let tables: BTreeSet<TableId> = entry
+            .changes
+            .iter()
+            .filter(|change| concerns(change))
+            .filter_map(Change::table)
+            .collect();
         for table in tables.iter().filter_map(|id| self.state.tables.get(id)) {
             let Some(query) = current::query(&self.site, table) else {
                 continue;
@@ -221,8 +246,13 @@ impl Core {
             removed: merged.removed,
             files: merged.files.iter().map(|it| it.file.clone()).collect(),
         };
-        self.enter(self.state.checkpoint.clone(), vec![change], merged.files)?;
-        self.failed = false;
-        Ok(())
+        let entered = self.enter(self.state.checkpoint.clone(), vec![change], merged.files);
+        // Nobody rolls a merge back: learn at once what became of it, where that can be done.
+        let settled = match &entered {
+            Ok(()) => Ok(()),
+            Err(_) => self.read_back().and_then(|()| self.show_all()),
+        };
+        self.failed = settled.is_err();
+        entered
     }
 }

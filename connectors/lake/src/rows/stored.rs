@@ -1,8 +1,9 @@
 //! Which Parquet type stands for which Arrow type, and the values that it has no place for.
 //!
 //! What all of DuckDB, pyarrow and Spark read as it is stays as it is. The rest is exact text:
-//! decimals beyond 38 digits, intervals, durations, UUIDs. Infinite dates and timestamps, and times of day
-//! outside of one day, are NULL in their column and stand in `_cdc_special`.
+//! decimals beyond 38 digits, intervals, durations, UUIDs, and times of day (Spark refuses Parquet's
+//! TIME, which has no 24:00:00 either). Infinite dates and timestamps are NULL in their column and
+//! stand in `_cdc_special`.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DECIMAL128_MAX_PRECISION, DataType, Date32Type, Field,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    ArrowPrimitiveType, DECIMAL128_MAX_PRECISION, DataType, Date32Type, Field, TimeUnit,
+    TimestampMicrosecondType,
 };
 use cdc_api::{Error, Result};
 
@@ -32,10 +33,12 @@ pub(crate) fn stored_type(data_type: &DataType, extension: Option<&str>) -> Data
     match data_type {
         DataType::FixedSizeBinary(16) if extension == Some("arrow.uuid") => DataType::Utf8,
         DataType::Decimal128(precision, scale) => decimal(*precision, *scale),
-        DataType::Decimal256(_, _) | DataType::Interval(_) | DataType::Duration(_) => {
-            DataType::Utf8
-        }
-        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Decimal256(_, _)
+        | DataType::Interval(_)
+        | DataType::Duration(_)
+        | DataType::Time32(_)
+        | DataType::Time64(_) => DataType::Utf8,
+
         DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, zone) => {
             DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
         }
@@ -110,8 +113,8 @@ pub(super) fn store(
         DataType::FixedSizeBinary(16) if extension == Some("arrow.uuid") => {
             plain(text::uuids(values.as_fixed_size_binary()))
         }
-        DataType::Interval(unit) => plain(text::intervals(values, *unit)?),
-        DataType::Duration(unit) => plain(text::durations(values, *unit)?),
+        DataType::Interval(unit) => plain(text::intervals(values, *unit)),
+        DataType::Duration(unit) => plain(text::durations(values, *unit)),
         DataType::Date32 => Ok(special::<Date32Type>(
             values,
             |days| matches!(days, i32::MAX | i32::MIN),
@@ -122,11 +125,7 @@ pub(super) fn store(
             |at| matches!(at, i64::MAX | i64::MIN),
             |at| infinity(at > 0),
         )),
-        DataType::Time64(TimeUnit::Microsecond) => Ok(special::<Time64MicrosecondType>(
-            values,
-            |at| !(0..86_400_000_000).contains(&at),
-            text::clock,
-        )),
+        DataType::Time32(unit) | DataType::Time64(unit) => plain(text::clocks(values, *unit)),
         DataType::List(_) => plain(list::<i32>(values, target)?),
         DataType::LargeList(_) => plain(list::<i64>(values, target)?),
         own if own == target => plain(Arc::clone(values)),
@@ -185,7 +184,7 @@ fn list<O: OffsetSizeTrait>(values: &ArrayRef, target: &DataType) -> Result<Arra
     )?;
     if !elements.special.is_empty() {
         return Err(Error::data(
-            "an array holds an infinite date or timestamp, or a time of 24:00:00, which have no place in Parquet",
+            "an array holds an infinite date or timestamp, which has no place in Parquet",
         )
         .hint("leave the table out of the source's `tables`, or replace these array elements at the source"));
     }

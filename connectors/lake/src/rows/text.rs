@@ -11,9 +11,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, StringBuilder};
 use arrow::datatypes::{
     DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
-    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
+    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
 };
-use cdc_api::Result;
 
 pub(super) fn uuids(values: &FixedSizeBinaryArray) -> ArrayRef {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -37,8 +37,8 @@ pub(super) fn uuids(values: &FixedSizeBinaryArray) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-pub(super) fn intervals(values: &ArrayRef, unit: IntervalUnit) -> Result<ArrayRef> {
-    Ok(match unit {
+pub(super) fn intervals(values: &ArrayRef, unit: IntervalUnit) -> ArrayRef {
+    match unit {
         IntervalUnit::MonthDayNano => {
             let values = values.as_primitive::<IntervalMonthDayNanoType>();
             texts(values.iter().map(|value| {
@@ -59,14 +59,11 @@ pub(super) fn intervals(values: &ArrayRef, unit: IntervalUnit) -> Result<ArrayRe
                     .map(|value| value.map(|months| interval(months, 0, 0))),
             )
         }
-    })
+    }
 }
 
-pub(super) fn durations(values: &ArrayRef, unit: TimeUnit) -> Result<ArrayRef> {
-    fn all(values: impl Iterator<Item = Option<i64>>, nanos: i128) -> ArrayRef {
-        texts(values.map(|value| value.map(|value| clock_of(i128::from(value) * nanos))))
-    }
-    Ok(match unit {
+pub(super) fn durations(values: &ArrayRef, unit: TimeUnit) -> ArrayRef {
+    match unit {
         TimeUnit::Second => all(
             values.as_primitive::<DurationSecondType>().iter(),
             1_000_000_000,
@@ -80,12 +77,29 @@ pub(super) fn durations(values: &ArrayRef, unit: TimeUnit) -> Result<ArrayRef> {
             1_000,
         ),
         TimeUnit::Nanosecond => all(values.as_primitive::<DurationNanosecondType>().iter(), 1),
-    })
+    }
 }
 
-/// A time of day in microseconds.
-pub(super) fn clock(micros: i64) -> String {
-    clock_of(i128::from(micros) * 1_000)
+/// Times of day.
+pub(super) fn clocks(values: &ArrayRef, unit: TimeUnit) -> ArrayRef {
+    let wide = |value: Option<i32>| value.map(i64::from);
+    match unit {
+        TimeUnit::Second => {
+            let values = values.as_primitive::<Time32SecondType>();
+            all(values.iter().map(wide), 1_000_000_000)
+        }
+        TimeUnit::Millisecond => {
+            let values = values.as_primitive::<Time32MillisecondType>();
+            all(values.iter().map(wide), 1_000_000)
+        }
+        TimeUnit::Microsecond => all(values.as_primitive::<Time64MicrosecondType>().iter(), 1_000),
+        TimeUnit::Nanosecond => all(values.as_primitive::<Time64NanosecondType>().iter(), 1),
+    }
+}
+
+/// Values of so many nanoseconds each.
+fn all(values: impl Iterator<Item = Option<i64>>, nanos: i128) -> ArrayRef {
+    texts(values.map(|value| value.map(|value| clock_of(i128::from(value) * nanos))))
 }
 
 fn texts(values: impl Iterator<Item = Option<String>>) -> ArrayRef {

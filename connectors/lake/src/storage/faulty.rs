@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::local::LocalDisk;
 use super::{Listed, Lock, Storage, StoredFile};
@@ -31,6 +31,7 @@ pub(crate) enum Fault {
 pub(crate) struct Cue {
     fault: Fault,
     left: AtomicI64,
+    dead: AtomicBool,
 }
 
 impl Cue {
@@ -39,12 +40,18 @@ impl Cue {
         Arc::new(Self {
             fault,
             left: AtomicI64::new(operations),
+            dead: AtomicBool::new(false),
         })
     }
 
     /// Whether the operation was reached.
     pub(crate) fn was_hit(&self) -> bool {
         self.left.load(Ordering::SeqCst) < 0
+    }
+
+    /// Fails everything from here on: the process is gone.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
     }
 
     /// Ends the faults.
@@ -54,6 +61,9 @@ impl Cue {
 
     /// Does an operation, or fails it; `writes` needs space.
     fn run<T>(&self, writes: bool, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.dead.load(Ordering::SeqCst) {
+            return Err(io::Error::other("killed"));
+        }
         if self.fault == Fault::Full && !writes {
             return operation();
         }

@@ -107,6 +107,19 @@ fn check_tidy(root: &Path, when: &str) {
     }
 }
 
+/// The process ends, and another one opens the lake.
+async fn restarted(sink: Lake, cue: &Cue, root: &Path, when: &str) -> (Lake, Arc<Cue>) {
+    // A merge that goes on in the background ends with its process.
+    cue.kill();
+    drop(sink);
+    let cue = Cue::after(i64::MAX, Fault::CrashBefore);
+    let mut sink = lake(root, &cue);
+    sink.open()
+        .await
+        .unwrap_or_else(|error| panic!("{when}: {error}"));
+    (sink, cue)
+}
+
 /// Fails operation `at`; whether there was one.
 async fn fail(at: i64, fault: Fault) -> bool {
     let when = format!("operation {at}, {fault:?}");
@@ -129,6 +142,7 @@ async fn fail(at: i64, fault: Fault) -> bool {
     if fault == Fault::Full {
         cue.clear();
     }
+    let mut cue = cue;
     if goes_on && ended.is_err() && sink.committed().await.is_ok() {
         // The engine's way without a restart.
         sink.rollback()
@@ -137,16 +151,11 @@ async fn fail(at: i64, fault: Fault) -> bool {
         sink.discard_copies(&[1, 2, 3].map(cdc_api::CopyId))
             .await
             .expect("kept");
-    } else if ended.is_err() {
-        drop(sink);
         cue.clear();
-        sink = lake(&root, &cue);
-        sink.open()
-            .await
-            .unwrap_or_else(|error| panic!("{when}: {error}"));
+    } else {
+        (sink, cue) = restarted(sink, &cue, &root, &when).await;
         check_tidy(&root, &when);
     }
-    cue.clear();
     let again = script.reached(&mut sink).await.expect("asked");
     assert!(
         again == reached || again == reached + 1,
@@ -167,9 +176,7 @@ async fn fail(at: i64, fault: Fault) -> bool {
         script.content(script.len()),
         "{when}: at the end"
     );
-    drop(sink);
-    let mut sink = lake(&root, &Cue::after(i64::MAX, Fault::CrashBefore));
-    sink.open().await.expect("opens");
+    let (_sink, _cue) = restarted(sink, &cue, &root, &when).await;
     check_tidy(&root, &when);
     assert_eq!(
         script::read(&root),
@@ -218,7 +225,10 @@ async fn a_full_disk_is_named_with_its_remedy_and_leaves_nothing_behind() {
     let root = folder.path().join("lake");
     let script = Script::new();
     let cue = Cue::after(60, Fault::Full);
-    let mut sink = lake(&root, &cue);
+    let mut config = LakeConfig::new(root.display().to_string());
+    config.compaction.enabled = false;
+    let disk = FaultyDisk::new(root.clone(), &cue);
+    let mut sink = Lake::on(Box::new(disk), config, "shop").expect("a lake");
     sink.open().await.expect("opens");
     let error = script.run(&mut sink, &mut 0).await.expect_err("is full");
     assert_eq!(error.kind(), ErrorKind::Transient);

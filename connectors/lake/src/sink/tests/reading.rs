@@ -11,8 +11,8 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Field, IntervalMonthDayNano, Schema, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType, UInt32Type,
+    DataType, Date32Type, Field, IntervalMonthDayNano, Schema, TimeUnit, TimestampMicrosecondType,
+    UInt32Type,
 };
 use cdc_api::TableSchema;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -140,14 +140,10 @@ fn as_source(values: &ArrayRef, name: &str, wanted: &DataType, batch: &RecordBat
             }));
             Arc::new(array.with_timezone_opt(zone.clone()))
         }
-        DataType::Time64(_) => {
-            let array = values.as_primitive::<Time64MicrosecondType>();
-            Arc::new(Time64MicrosecondArray::from_iter(rows.map(
-                |row| match special(row) {
-                    Some(text) => Some(clock(&text) / 1_000),
-                    None => array.is_valid(row).then(|| array.value(row)),
-                },
-            )))
+        DataType::Time64(_) if values.data_type() == &DataType::Utf8 => {
+            Arc::new(Time64MicrosecondArray::from_iter(rows.map(|row| {
+                values.is_valid(row).then(|| clock(&text(row)) / 1_000)
+            })))
         }
         _ if values.data_type() == &DataType::Utf8 => Arc::clone(values),
         DataType::Binary | DataType::LargeBinary | DataType::List(_) => Arc::clone(values),
