@@ -97,7 +97,7 @@ fn bare() -> Config {
         let leads_to_required = |path: &&[&str]| {
             path.len() >= entry.path.len() && path.iter().zip(&entry.path).all(|(a, b)| a == b)
         };
-        if !REQUIRED.iter().any(|path| leads_to_required(path)) {
+        if !REQUIRED.iter().any(leads_to_required) {
             lines[entry.line..entry.end].fill(None);
         }
     }

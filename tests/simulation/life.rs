@@ -10,18 +10,18 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Virtual time that a quiet daemon is given for anything: far more than any backoff.
-pub const PATIENCE: Duration = Duration::from_secs(900);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A daemon under way.
-pub struct Life {
-    pub commands: mpsc::Sender<Command>,
-    pub status: watch::Receiver<Status>,
-    pub running: JoinHandle<cdc_api::Result<()>>,
+pub(crate) struct Life {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) running: JoinHandle<cdc_api::Result<()>>,
 }
 
 impl Life {
     /// Asks and waits for the answer.
-    pub async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<cdc_api::Result<T>>) -> Command,
     ) -> Result<T, String> {
@@ -36,7 +36,7 @@ impl Life {
     }
 
     /// Asks without waiting for the answer.
-    pub fn tell<T: Send + 'static>(
+    pub(crate) fn tell<T: Send + 'static>(
         &self,
         command: impl FnOnce(oneshot::Sender<cdc_api::Result<T>>) -> Command,
     ) {
@@ -48,7 +48,7 @@ impl Life {
     }
 
     /// Stops the daemon; it must end, and `well` when nothing is in its way.
-    pub async fn stop(&mut self, well: bool) -> Result<(), String> {
+    pub(crate) async fn stop(&mut self, well: bool) -> Result<(), String> {
         self.tell(|reply| Command::Stop { reply });
         match timeout(PATIENCE, self.ended()).await {
             Err(_) => Err("the daemon does not stop".to_owned()),
@@ -58,7 +58,7 @@ impl Life {
     }
 
     /// How it ended.
-    pub async fn ended(&mut self) -> Result<(), String> {
+    pub(crate) async fn ended(&mut self) -> Result<(), String> {
         match (&mut self.running).await {
             Ok(ended) => ended.map_err(|error| told(&error)),
             Err(error) => Err(error.to_string()),
@@ -66,7 +66,7 @@ impl Life {
     }
 
     /// What it does, or how it ended, for a failure.
-    pub async fn how(&mut self) -> String {
+    pub(crate) async fn how(&mut self) -> String {
         if self.running.is_finished() {
             format!("it ended: {:?}", self.ended().await)
         } else {

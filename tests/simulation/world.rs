@@ -30,22 +30,22 @@ use tokio::time::{Instant, sleep};
 const SHOWN: usize = 120;
 
 /// How a run went.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// What was wrong.
-    pub verdict: Result<(), String>,
+    pub(crate) verdict: Result<(), String>,
     /// Commits of all sinks.
-    pub commits: u64,
+    pub(crate) commits: u64,
     /// Lives that ended by a kill.
-    pub kills: u64,
+    pub(crate) kills: u64,
     /// Things that happened, and a hash of all of them.
-    pub steps: u64,
-    pub hash: u64,
+    pub(crate) steps: u64,
+    pub(crate) hash: u64,
     /// The last of them, as many as the trace keeps.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 /// Everything that outlives the daemon.
-pub struct World {
+pub(crate) struct World {
     rng: StdRng,
     database: Database,
     workload: Workload,
@@ -98,7 +98,7 @@ impl Tuning {
 
 impl World {
     /// Runs one seed to its end.
-    pub fn run(seed: u64) -> Outcome {
+    pub(crate) fn run(seed: u64) -> Outcome {
         let mut world = Self::new(seed);
         let mut verdict = Ok(());
         let lives = world.rng.random_range(1..5);
