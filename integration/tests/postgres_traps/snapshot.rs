@@ -205,7 +205,7 @@ async fn a_commit_that_hangs_in_synchronous_replication_is_neither_lost_nor_doub
     scene.execute("SET synchronous_commit = local; INSERT INTO shop.t VALUES (2, 'does not hang'); DELETE FROM shop.t WHERE v = 3").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     scene
-        .execute("SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names")
+        .execute("ALTER SYSTEM RESET synchronous_standby_names")
         .await;
     scene.execute("SELECT pg_reload_conf()").await;
     commit
