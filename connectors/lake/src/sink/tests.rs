@@ -3,5 +3,6 @@
 
 mod conformance;
 mod faults;
+mod life;
 mod reading;
 mod script;
