@@ -57,6 +57,8 @@ struct Durable {
     checkpoint: Option<Checkpoint>,
     tables: BTreeMap<TableId, Joined>,
     copies: BTreeMap<CopyId, Copying>,
+    /// Copies that were discarded, and their tables.
+    discarded: BTreeMap<CopyId, TableId>,
     commits: u64,
     faults: SinkFaults,
     refused: BTreeSet<TableId>,
@@ -128,6 +130,7 @@ impl MemoryTarget {
                 checkpoint: None,
                 tables: BTreeMap::new(),
                 copies: BTreeMap::new(),
+                discarded: BTreeMap::new(),
                 commits: 0,
                 faults: SinkFaults::default(),
                 refused: BTreeSet::new(),
@@ -498,17 +501,20 @@ impl MemoryTarget {
 
     fn copying<T>(&self, copy: CopyId, with: impl FnOnce(&mut Copying) -> T) -> Result<T> {
         let mut durable = self.durable();
-        match durable.copies.get_mut(&copy) {
-            Some(copying) => Ok(with(copying)),
-            None => {
-                drop(durable);
-                self.violation(format_args!(
-                    "copy {} is used, but it is gone",
-                    self.nth(copy)
-                ));
-                Err(Error::internal("the copy is gone"))
-            }
+        if let Some(copying) = durable.copies.get_mut(&copy) {
+            return Ok(with(copying));
         }
+        // Whoever still writes a copy that nobody wants any more is told so.
+        let gone = Error::data("the copy was discarded");
+        if let Some(table) = durable.discarded.get(&copy) {
+            return Err(gone.for_table(*table));
+        }
+        drop(durable);
+        self.violation(format_args!(
+            "copy {} is used, but it never was",
+            self.nth(copy)
+        ));
+        Err(gone)
     }
 
     pub(super) fn progress(&self, copy: CopyId) -> Result<CopyProgress> {
@@ -628,9 +634,17 @@ impl MemoryTarget {
 
     pub(super) fn discard_copies(&self, keep: &[CopyId]) {
         let mut durable = self.durable();
-        let before = durable.copies.len();
-        durable.copies.retain(|copy, _| keep.contains(copy));
-        let gone = before - durable.copies.len();
+        let gone: Vec<(CopyId, TableId)> = durable
+            .copies
+            .iter()
+            .filter(|(copy, _)| !keep.contains(copy))
+            .map(|(copy, copying)| (*copy, copying.table.id))
+            .collect();
+        for (copy, table) in &gone {
+            durable.copies.remove(copy);
+            durable.discarded.insert(*copy, *table);
+        }
+        let gone = gone.len();
         drop(durable);
         let mut kept = keep.to_vec();
         kept.sort_unstable();
