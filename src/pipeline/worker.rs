@@ -253,6 +253,11 @@ impl Worker {
                     self.take_up(&tables).await?;
                 }
                 () = until(due) => self.commit().await?,
+                () = tokio::time::sleep(Duration::from_secs(1)),
+                    if self.gathered.open && self.gathered.commit.is_some() =>
+                {
+                    self.give_way()?;
+                }
                 () = until(scheduled) => {
                     scheduled = self.next_scheduled();
                     self.copy_all_anew()?;
@@ -334,6 +339,7 @@ impl Worker {
                 self.note_change();
                 for table in tables {
                     if let Some(schema) = self.routed(*table) {
+                        self.gathered.open = true;
                         self.sink.truncate(&schema, *seq, *commit_time).await?;
                     }
                 }
@@ -378,6 +384,7 @@ impl Worker {
         let Some(applied) = self.routed(batch.table.id) else {
             return Ok(());
         };
+        self.gathered.open = true;
         if !Arc::ptr_eq(&applied, &batch.table) {
             if !applied.same_shape(&batch.table) {
                 self.sink.apply_schema(&batch.table).await?;
@@ -391,7 +398,6 @@ impl Worker {
     }
 
     fn note_change(&mut self) {
-        self.gathered.open = true;
         self.gathered.since.get_or_insert_with(Instant::now);
     }
 
@@ -400,12 +406,26 @@ impl Worker {
         !matches!(event, ChangeEvent::Commit(_) | ChangeEvent::Schema(_))
             && self.gathered.commit.is_some()
             && !self.gathered.open
-            && (self.is_full() || self.due().is_some_and(|due| due <= Instant::now()))
+            && (self.is_full()
+                || self.due().is_some_and(|due| due <= Instant::now())
+                || self.shared.journal.stats().full)
     }
 
     fn is_full(&self) -> bool {
         self.gathered.rows >= self.delivery.max_rows
             || self.gathered.bytes >= self.delivery.max_bytes.0
+    }
+
+    /// A full journal inside a transaction that this sink has begun: what came before it must be
+    /// committed first, or neither can go on. So the transaction is given up, and comes again.
+    fn give_way(&self) -> Result<()> {
+        if self.shared.journal.stats().full {
+            return Err(Error::transient(
+                "the journal is full in the middle of a transaction: it is begun again",
+            )
+            .hint("raise journal.max_bytes above the largest transaction"));
+        }
+        Ok(())
     }
 
     /// When to commit what is gathered; `None` while nothing can be.

@@ -21,7 +21,12 @@ use crate::refusal::Refusal;
 use inbox::Inbox;
 
 /// Settings that fix the text form of values, whatever the role's or database's own are.
-const PINNED: [(&str, &str); 6] = [
+///
+/// A lock that a waiting `ALTER TABLE` or `TRUNCATE` is before us in the queue for is not waited
+/// for long: that statement may itself wait for a snapshot of ours, and the server cannot see that
+/// circle.
+const PINNED: [(&str, &str); 7] = [
+    ("lock_timeout", "3s"),
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),

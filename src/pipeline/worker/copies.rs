@@ -156,6 +156,13 @@ impl Worker {
                     .map_or(0, |tail| tail.seq),
             ),
         };
+        if plan.is_none() {
+            let since = self.shared.captured.borrow().since.get(&table.id).copied();
+            self.shared.state.set_value(
+                &self.captured_key("copying", table.id),
+                since.map(|since| since.to_string()).as_deref(),
+            )?;
+        }
         let meter = Meter::start();
         let entry = self
             .tables

@@ -157,6 +157,13 @@ impl Worker {
         table.leaving = false;
         table.copy = None;
         table.phase = Phase::Streaming;
+        let since = self
+            .shared
+            .state
+            .value(&self.captured_key("copying", schema.id))?;
+        self.shared
+            .state
+            .set_value(&self.captured_key("captured", schema.id), since.as_deref())?;
         self.shared.state.remove_table(&self.name, schema.id)?;
         self.show(schema.id);
         Ok(())
@@ -283,28 +290,37 @@ impl Worker {
     }
 
     /// Tables that left the captured ones and came back, unseen by this worker: their changes in
-    /// between are in no journal.
+    /// between are in no journal. Since when the joined copy was captured is noted when it joins.
     fn stop_interrupted(&mut self, captured: &Captured) -> Result<()> {
         for (id, since) in &captured.since {
-            let key = format!("captured {} {id}", self.name);
-            let known = self.shared.state.value(&key)?;
-            let joined = self
+            let follows = self
                 .tables
                 .get(id)
-                .is_some_and(|table| table.joined.is_some());
-            if known.as_deref() == Some(since.to_string().as_str()) {
+                .is_some_and(|table| table.is_joined() && table.copy.is_none() && !table.requested);
+            if !follows {
                 continue;
             }
-            if known.is_some() && joined {
-                let error = Error::data("the table was not captured for a while")
-                    .hint("nothing to do: it is copied anew");
-                self.stop_or_refuse(*id, &error, true)?;
+            let key = self.captured_key("captured", *id);
+            match self.shared.state.value(&key)? {
+                Some(known) if known == since.to_string() => {}
+                // A new state database: nothing says that the table was ever interrupted.
+                None => self
+                    .shared
+                    .state
+                    .set_value(&key, Some(&since.to_string()))?,
+                Some(_) => {
+                    let error = Error::data("the table was not captured for a while")
+                        .hint("nothing to do: it is copied anew");
+                    self.stop_or_refuse(*id, &error, true)?;
+                }
             }
-            self.shared
-                .state
-                .set_value(&key, Some(&since.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Where the state database notes since when a table's copy has been captured.
+    pub(super) fn captured_key(&self, what: &str, table: TableId) -> String {
+        format!("{what} {} {table}", self.name)
     }
 
     /// Tables that are no longer captured (dropped, or no longer matching) leave; what the sink
