@@ -52,7 +52,8 @@ pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, Str
     let query = format!(
         "SELECT n.nspname, c.relname, a.attname, coalesce(b.typname, t.typname), \
            coalesce(array_position(i.indkey::int2[], a.attnum), -1), \
-           CASE WHEN a.atthasmissing THEN format_type(a.atttypid, NULL) END, c.oid \
+           format_type(a.atttypid, NULL), (SELECT p.attrelid FROM pg_attribute p WHERE p.attname = a.attname AND p.atthasmissing \
+             AND (p.attrelid = c.oid OR p.attrelid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf)) LIMIT 1) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' \
          JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype AND t.typtype = 'd' \
@@ -68,8 +69,8 @@ pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, Str
             Some(column),
             Some(typname),
             Some(place),
+            Some(sql_type),
             older,
-            Some(oid),
         ] = row.as_slice()
         else {
             return Err("the catalog gave a NULL".into());
@@ -90,8 +91,9 @@ pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, Str
                 table.key.push(table.columns.len());
             }
             let canon = Canon::of(typname);
+            // Of a partitioned table the partitions know it.
             let missing = match older {
-                Some(sql_type) => {
+                Some(oid) => {
                     let value = format!("((attmissingval::text::text[])[1]::{sql_type})");
                     let query = format!(
                         "SELECT {} FROM pg_attribute WHERE attrelid = {oid} AND attname = {}",
