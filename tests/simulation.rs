@@ -22,7 +22,7 @@ use std::time::Instant;
 use world::World;
 
 /// Seeds of one run of the tests, where nobody asks for more.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 400;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable)
