@@ -339,7 +339,6 @@ impl Worker {
                 self.note_change();
                 for table in tables {
                     if let Some(schema) = self.routed(*table) {
-                        self.gathered.open = true;
                         self.sink.truncate(&schema, *seq, *commit_time).await?;
                     }
                 }
@@ -384,7 +383,6 @@ impl Worker {
         let Some(applied) = self.routed(batch.table.id) else {
             return Ok(());
         };
-        self.gathered.open = true;
         if !Arc::ptr_eq(&applied, &batch.table) {
             if !applied.same_shape(&batch.table) {
                 self.sink.apply_schema(&batch.table).await?;
@@ -398,6 +396,9 @@ impl Worker {
     }
 
     fn note_change(&mut self) {
+        // Rows that are passed over count as well: a table that joins at a commit must not have
+        // had rows read past it.
+        self.gathered.open = true;
         self.gathered.since.get_or_insert_with(Instant::now);
     }
 
