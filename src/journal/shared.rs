@@ -316,9 +316,12 @@ impl Inner {
             && (self.unneeded() > 0 || self.pins.values().any(|&(_, seq)| seq < tail))
     }
 
-    /// The pin that holds the most.
+    /// The pin that holds the most; of several the first by name.
     pub(super) fn oldest_pin(&self) -> Option<(String, u64)> {
-        self.pins.values().min_by_key(|(_, seq)| *seq).cloned()
+        self.pins
+            .values()
+            .min_by(|(a, seq_a), (b, seq_b)| (seq_a, a).cmp(&(seq_b, b)))
+            .cloned()
     }
 
     pub(super) fn handle(&mut self) -> u64 {
