@@ -15,7 +15,7 @@
 mod copies;
 mod tables;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,9 +111,9 @@ pub(super) struct Worker {
     job_sender: mpsc::Sender<JobEvent>,
     ready: Vec<CatchUp>,
     /// Copies that are made only to be compared.
-    comparing: HashSet<CopyId>,
+    comparing: BTreeSet<CopyId>,
     /// Copies that jobs hold open, whatever became of their tables.
-    held: HashSet<CopyId>,
+    held: BTreeSet<CopyId>,
     backoff: Backoff,
 }
 
@@ -147,8 +147,8 @@ impl Worker {
             job_events,
             job_sender,
             ready: Vec::new(),
-            comparing: HashSet::new(),
-            held: HashSet::new(),
+            comparing: BTreeSet::new(),
+            held: BTreeSet::new(),
             backoff: Backoff::default(),
         }
     }
