@@ -148,7 +148,7 @@ impl Postgres {
         server
     }
 
-    /// Starts the server again after [`stop`](Self::stop) or [`kill`](Self::kill), on the same port.
+    /// Starts the server again after [`stop`](Self::stop) or a crash, on the same port.
     pub async fn boot(&mut self) {
         assert!(self.child.is_none(), "the server is running already");
         let log = std::fs::File::options()
