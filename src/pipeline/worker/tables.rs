@@ -105,7 +105,7 @@ impl Worker {
         for state in states {
             if state.copy.is_some_and(|copy| copies.contains(&copy)) {
                 // It joined, and a crash came before that was noted here.
-                self.shared.state.remove_table(&self.name, state.table)?;
+                self.note_joined(state.table)?;
                 if let Some(table) = self.tables.get_mut(&state.table) {
                     table.stop = None;
                 }
@@ -146,6 +146,15 @@ impl Worker {
         }
     }
 
+    /// Writes down that a table's copy has joined: since when it was captured, and that no work
+    /// on it is left.
+    fn note_joined(&self, id: TableId) -> Result<()> {
+        let state = &self.shared.state;
+        let since = state.value(&self.captured_key("copying", id))?;
+        state.set_value(&self.captured_key("captured", id), since.as_deref())?;
+        state.remove_table(&self.name, id)
+    }
+
     /// A copy has become the sink's table.
     pub(super) fn joined(&mut self, schema: &Arc<TableSchema>) -> Result<()> {
         let table = self
@@ -157,14 +166,7 @@ impl Worker {
         table.leaving = false;
         table.copy = None;
         table.phase = Phase::Streaming;
-        let since = self
-            .shared
-            .state
-            .value(&self.captured_key("copying", schema.id))?;
-        self.shared
-            .state
-            .set_value(&self.captured_key("captured", schema.id), since.as_deref())?;
-        self.shared.state.remove_table(&self.name, schema.id)?;
+        self.note_joined(schema.id)?;
         self.show(schema.id);
         Ok(())
     }
