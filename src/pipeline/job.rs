@@ -469,19 +469,21 @@ async fn follow(
         .await;
     loop {
         let target = *committed.borrow_and_update();
-        if target < catch_up.whole_at {
-            if committed.changed().await.is_err() {
-                return;
-            }
-            continue;
-        }
-        match catch_up.run_to(target).await {
-            Ok(applied) if applied <= NEARLY_THERE => break,
-            Ok(_) => {}
+        let applied = match catch_up.run_to(target).await {
+            Ok(applied) => applied,
             Err(error) => {
                 let _ = events.send(failed(table, id, error)).await;
                 return;
             }
+        };
+        // A resumed copy that is not whole yet follows the sink all the same: what it has
+        // replayed, it no longer keeps in the journal.
+        if target < catch_up.whole_at {
+            if committed.changed().await.is_err() {
+                return;
+            }
+        } else if applied <= NEARLY_THERE {
+            break;
         }
     }
     let _ = events.send(JobEvent::Ready(Box::new(catch_up))).await;

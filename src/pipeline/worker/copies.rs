@@ -300,7 +300,7 @@ impl Worker {
     }
 
     /// Begins a table's copy again, from nothing.
-    async fn copy_again(&mut self, id: TableId) -> Result<()> {
+    pub(super) async fn copy_again(&mut self, id: TableId) -> Result<()> {
         if let Some(table) = self.tables.get_mut(&id) {
             table.copy = None;
         }

@@ -235,7 +235,7 @@ impl Worker {
         }
         let delivery = self.delivery.clone();
         let mut wanted = Vec::new();
-        self.stop_interrupted(captured)?;
+        self.stop_interrupted(captured).await?;
         for schema in captured.taken(&delivery) {
             let table = self
                 .tables
@@ -292,24 +292,36 @@ impl Worker {
     }
 
     /// Tables that left the captured ones and came back, unseen by this worker: their changes in
-    /// between are in no journal. Since when the joined copy was captured is noted when it joins.
-    fn stop_interrupted(&mut self, captured: &Captured) -> Result<()> {
+    /// between are in no journal. What was joined before stops following the stream, a copy that
+    /// was begun before begins again. Since when a copy has been captured is noted when it begins
+    /// and, for the joined table, when it joins.
+    async fn stop_interrupted(&mut self, captured: &Captured) -> Result<()> {
         for (id, since) in &captured.since {
-            let follows = self
-                .tables
-                .get(id)
-                .is_some_and(|table| table.is_joined() && table.copy.is_none() && !table.requested);
-            if !follows {
+            let Some(table) = self.tables.get(id) else {
+                continue;
+            };
+            let (copying, joined) = (table.copy.is_some(), table.is_joined());
+            if copying && self.captured_since("copying", *id)?.is_some_and(|at| at < *since) {
+                tracing::warn!(sink = %self.name, table = %table.name,
+                    "copy begins again: the table was not captured for a while");
+                self.copy_again(*id).await?;
+            }
+            if !joined {
                 continue;
             }
-            let key = self.captured_key("captured", *id);
-            match self.shared.state.value(&key)? {
-                Some(known) if known == since.to_string() => {}
+            match self.captured_since("captured", *id)? {
+                Some(known) if known == *since => {}
                 // A new state database: nothing says that the table was ever interrupted.
                 None => self
                     .shared
                     .state
-                    .set_value(&key, Some(&since.to_string()))?,
+                    .set_value(&self.captured_key("captured", *id), Some(&since.to_string()))?,
+                // The copy that is under way replaces it.
+                Some(_) if copying => {
+                    if let Some(table) = self.tables.get_mut(id) {
+                        table.leaving = true;
+                    }
+                }
                 Some(_) => {
                     let error = Error::data("the table was not captured for a while")
                         .hint("nothing to do: it is copied anew");
@@ -318,6 +330,11 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn captured_since(&self, what: &str, table: TableId) -> Result<Option<u64>> {
+        let noted = self.shared.state.value(&self.captured_key(what, table))?;
+        Ok(noted.and_then(|since| since.parse().ok()))
     }
 
     /// Where the state database notes since when a table's copy has been captured.
