@@ -24,6 +24,9 @@ use world::World;
 /// Seeds of one run of the tests, where nobody asks for more.
 const SEEDS: u64 = 400;
 
+/// Seeds that failed once, beyond those: each found a defect that no other had.
+const FOUND: [u64; 6] = [1461, 2432, 2750, 9514, 20026, 20162];
+
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable)
         .ok()
@@ -34,8 +37,13 @@ fn number(variable: &str, default: u64) -> u64 {
 #[test]
 fn sinks_equal_the_source_whatever_happens() {
     let (from, seeds) = (number("CDC_SIM_FROM", 0), number("CDC_SIM_SEEDS", SEEDS));
+    let found = if std::env::var_os("CDC_SIM_SEEDS").is_none() {
+        FOUND.as_slice()
+    } else {
+        &[]
+    };
     let begun = Instant::now();
-    let next = AtomicU64::new(from);
+    let next = AtomicU64::new(0);
     let (commits, kills) = (AtomicU64::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let failures: Vec<(u64, String)> = std::thread::scope(|scope| {
@@ -44,10 +52,14 @@ fn sinks_equal_the_source_whatever_happens() {
                 scope.spawn(|| {
                     let mut failures = Vec::new();
                     while failures.len() < 5 {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= from + seeds {
-                            break;
-                        }
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let seed = match usize::try_from(index).ok().and_then(|i| found.get(i)) {
+                            Some(found) => *found,
+                            None if index < found.len() as u64 + seeds => {
+                                from + index - found.len() as u64
+                            }
+                            None => break,
+                        };
                         let outcome = World::run(seed);
                         commits.fetch_add(outcome.commits, Ordering::Relaxed);
                         kills.fetch_add(outcome.kills, Ordering::Relaxed);

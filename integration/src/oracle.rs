@@ -80,9 +80,10 @@ pub async fn run(seed: u64, version: u32, length: Length) -> Result<Tally, Strin
     outcome.map_err(|what| {
         let folder = round.daemon.keep();
         format!(
-            "seed {seed} postgres {version}: {what}\nthe daemon's folder is kept: {}\n{}",
+            "seed {seed} postgres {version}: {what}\nthe daemon's folder is kept: {}\n{}\n{}",
             folder.display(),
-            round.daemon.log_end()
+            round.daemon.log_end(),
+            round.server.log_end()
         )
     })
 }

@@ -4,6 +4,7 @@
 //! started it, so that a test which is itself killed leaves nothing behind. Started by root it runs as
 //! `nobody`, since PostgreSQL refuses root. Data is not synced to disk; a *process* crash loses nothing by that.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -310,6 +311,15 @@ impl Postgres {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// The last lines of the server's log.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(60)..].join("\n");
+        format!("--- last lines of the server's log\n{last}")
+    }
+
     /// The certificate that the server shows, which is its own authority.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
@@ -389,6 +399,10 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop(Stop::Immediate);
+        if std::thread::panicking() {
+            // A test that fails tells what the server said, since its folder goes now.
+            let _ = writeln!(std::io::stderr(), "{}", self.log_end());
+        }
     }
 }
 

@@ -420,6 +420,8 @@ impl Job {
             .caught_up
             .unwrap_or_else(|| points.clone().min().unwrap_or(point));
         let whole_at = points.max().unwrap_or(point).max(from);
+        // The plan of a copy that was interrupted early is older than any of its chunks.
+        wanted.pin.advance(from);
         let table = wanted.table.id;
         let id = wanted.id;
         let events = self.events.clone();
