@@ -2,7 +2,8 @@
 //!
 //! | room | owns |
 //! |---|---|
-//! | [`postgres`] | throw-away PostgreSQL servers |
+//! | [`postgres`], [`mysql`] | throw-away servers |
+//! | `unprivileged` | how any server's program runs |
 //! | [`daemon`], [`commands`] | the `cdc` binary as a child process, killed and questioned from outside |
 //! | [`proxy`] | a TCP path that can be cut, reset, stalled and slowed |
 //! | [`workload`] | seeded transactions over the tables that tend to go wrong |
@@ -22,11 +23,13 @@ pub mod compare;
 pub mod daemon;
 pub mod lake;
 pub mod measure;
+pub mod mysql;
 pub mod oracle;
 pub mod postgres;
 pub mod proxy;
 pub mod scene;
 pub mod small_disk;
+mod unprivileged;
 pub mod workload;
 
 use std::future::Future;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::Signal;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{eventually, free_port};
+use crate::{eventually, free_port, unprivileged};
 
 /// How a server goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,20 +99,7 @@ impl Postgres {
 
     async fn create(wanted: Wanted) -> Self {
         let programs = programs(wanted.version);
-        let folder = tempfile::Builder::new()
-            .prefix("cdc-postgres-")
-            .tempdir()
-            .expect("a temporary folder");
-        if geteuid().is_root() {
-            let status = Command::new("chown")
-                .arg("nobody:nogroup")
-                .arg(folder.path())
-                .status();
-            assert!(
-                status.is_ok_and(|s| s.success()),
-                "chown of the server's folder"
-            );
-        }
+        let folder = unprivileged::folder("cdc-postgres-");
         let mut server = Self {
             folder,
             programs,
@@ -133,12 +120,7 @@ impl Postgres {
             "--locale=C",
             "--no-sync",
         ]);
-        let output = initdb.output().expect("initdb runs");
-        assert!(
-            output.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        unprivileged::succeed(&mut initdb);
         if let Some(hba) = &server.wanted.hba {
             server.write("pg_hba.conf", &format!("local all postgres trust\n{hba}\n"));
         }
@@ -202,13 +184,17 @@ impl Postgres {
 
     /// Stops the server and waits for its end.
     pub fn stop(&mut self, how: Stop) {
-        self.signal(match how {
-            Stop::Fast => Signal::INT,
-            Stop::Immediate => Signal::QUIT,
-        });
-        if let Some(mut child) = self.child.take() {
-            child.wait().expect("the child can be awaited");
-        }
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        unprivileged::signal(
+            &child,
+            match how {
+                Stop::Fast => Signal::INT,
+                Stop::Immediate => Signal::QUIT,
+            },
+        );
+        child.wait().expect("the child can be awaited");
     }
 
     /// Stops and starts it.
@@ -231,13 +217,6 @@ impl Postgres {
     /// Changes a setting for the next [`boot`](Self::boot).
     pub fn set(&mut self, name: &str, value: &str) {
         self.wanted.settings.push((name.into(), value.into()));
-    }
-
-    fn signal(&self, signal: Signal) {
-        let Some(child) = &self.child else { return };
-        let pid = Pid::from_child(child);
-        // It may be gone already; what follows waits for exactly that.
-        let _ = kill_process(pid, signal);
     }
 
     /// The major version.
@@ -314,10 +293,7 @@ impl Postgres {
     /// The last lines of the server's log.
     #[must_use]
     pub fn log_end(&self) -> String {
-        let log = self.log();
-        let lines: Vec<_> = log.lines().collect();
-        let last = lines[lines.len().saturating_sub(60)..].join("\n");
-        format!("--- last lines of the server's log\n{last}")
+        unprivileged::log_end(&self.log())
     }
 
     /// The certificate that the server shows, which is its own authority.
@@ -327,26 +303,10 @@ impl Postgres {
     }
 
     fn make_certificate(&self) {
-        let status = self
-            .command_named(Path::new("openssl"))
-            .args([
-                "req", "-new", "-x509", "-days", "2", "-nodes", "-newkey", "ec", "-pkeyopt",
-            ])
-            .args([
-                "ec_paramgen_curve:prime256v1",
-                "-subj",
-                "/CN=localhost",
-                "-addext",
-            ])
-            .args(["subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"])
-            .arg(self.data().join("server.key"))
-            .arg("-out")
-            .arg(self.certificate())
-            .stderr(Stdio::null())
-            .status();
-        assert!(
-            status.is_ok_and(|s| s.success()),
-            "openssl makes a certificate"
+        unprivileged::make_certificate(
+            self.folder(),
+            &self.data().join("server.key"),
+            &self.certificate(),
         );
         let text = std::fs::read_to_string(self.certificate()).expect("the certificate just made");
         self.write("server.crt", &text);
@@ -354,19 +314,7 @@ impl Postgres {
 
     /// Writes a file of the data folder, owned by the server's user.
     fn write(&self, name: &str, text: &str) {
-        let path = self.data().join(name);
-        std::fs::write(&path, text).expect("the data folder can be written");
-        if geteuid().is_root() {
-            let status = Command::new("chown")
-                .arg("nobody:nogroup")
-                .arg(&path)
-                .status();
-            assert!(
-                status.is_ok_and(|s| s.success()),
-                "chown of {}",
-                path.display()
-            );
-        }
+        unprivileged::write(&self.data().join(name), text);
     }
 
     fn data(&self) -> PathBuf {
@@ -378,21 +326,7 @@ impl Postgres {
     }
 
     fn command(&self, program: &str) -> Command {
-        self.command_named(&self.programs.join(program))
-    }
-
-    /// A program that runs as the server's user and dies with the thread that starts it.
-    fn command_named(&self, program: &Path) -> Command {
-        let mut command = Command::new("setpriv");
-        if geteuid().is_root() {
-            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
-        }
-        command.args(["--pdeathsig", "QUIT"]).arg(program);
-        command
-            .env("HOME", self.folder.path())
-            .env_remove("LD_LIBRARY_PATH")
-            .current_dir(self.folder.path());
-        command
+        unprivileged::command(&self.programs.join(program), self.folder(), "QUIT")
     }
 }
 
@@ -400,8 +334,11 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop(Stop::Immediate);
         if std::thread::panicking() {
-            // A test that fails tells what the server said, since its folder goes now.
+            // A test that fails tells what the server said, and leaves its folder to look into.
+            let folder = self.folder.path().display();
+            let _ = writeln!(std::io::stderr(), "the server's folder: {folder}");
             let _ = writeln!(std::io::stderr(), "{}", self.log_end());
+            self.folder.disable_cleanup(true);
         }
     }
 }
@@ -431,20 +368,7 @@ fn programs(version: u32) -> PathBuf {
     if debian.join("postgres").exists() {
         return debian;
     }
-    let servers = std::env::var_os("CDC_SERVERS").map_or_else(
-        || {
-            if geteuid().is_root() {
-                PathBuf::from("/var/cache/cdc/servers")
-            } else {
-                let home = std::env::var_os("HOME").expect("HOME is set");
-                std::env::var_os("CDC_CACHE")
-                    .map_or_else(|| PathBuf::from(home).join(".cache/cdc"), PathBuf::from)
-                    .join("servers")
-            }
-        },
-        PathBuf::from,
-    );
-    let fetched = servers.join(format!("postgres-{version}/bin"));
+    let fetched = unprivileged::servers().join(format!("postgres-{version}/bin"));
     assert!(
         fetched.join("postgres").exists(),
         "PostgreSQL {version} is not here: POSTGRES={version} integration/setup"

@@ -1,0 +1,525 @@
+//! Throw-away MySQL and MariaDB servers in temporary folders on free ports.
+//!
+//! A server is a direct child: it is stopped, or killed, by its process id, and dies with the thread that started
+//! it. Started by root it runs as `nobody`. Its data folder is a copy of one that was initialised once and is kept
+//! beside the programs. Data is not synced to disk; a *process* crash loses nothing by that.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Opts, OptsBuilder};
+use rustix::process::Signal;
+
+use crate::{eventually, free_port, unprivileged};
+
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flavor {
+    /// MySQL 9.
+    MySql,
+    /// MariaDB 10.11.
+    MariaDb,
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MySql => "mysql",
+            Self::MariaDb => "mariadb",
+        })
+    }
+}
+
+/// Both, for tests that hold for either.
+pub const FLAVORS: [Flavor; 2] = [Flavor::MySql, Flavor::MariaDb];
+
+/// How a server goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Everything is written out.
+    Fast,
+    /// `kill -9`: the next start recovers from the logs.
+    Immediate,
+}
+
+/// What to start: flavor and deviations from a server whose binlog can be followed.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    flavor: Flavor,
+    settings: Vec<(String, String)>,
+    tls: bool,
+}
+
+impl Wanted {
+    /// A server with a binlog of whole rows and full metadata, and a root without password.
+    #[must_use]
+    pub fn flavor(flavor: Flavor) -> Self {
+        let mut settings = vec![
+            ("log-bin", "binlog"),
+            ("binlog-format", "ROW"),
+            ("binlog-row-image", "FULL"),
+            ("binlog-row-metadata", "FULL"),
+            ("binlog-checksum", "CRC32"),
+            ("sync-binlog", "0"),
+            ("innodb-flush-log-at-trx-commit", "2"),
+            ("innodb-buffer-pool-size", "64M"),
+            ("skip-name-resolve", "ON"),
+            ("character-set-server", "utf8mb4"),
+            ("max-allowed-packet", "256M"),
+            ("innodb-lock-wait-timeout", "5"),
+            ("lock-wait-timeout", "30"),
+        ];
+        match flavor {
+            Flavor::MySql => settings.extend([
+                ("gtid-mode", "ON"),
+                ("enforce-gtid-consistency", "ON"),
+                ("mysqlx", "OFF"),
+                ("secure-file-priv", "NULL"),
+                ("innodb-redo-log-capacity", "33554432"),
+            ]),
+            Flavor::MariaDb => settings.extend([
+                ("gtid-strict-mode", "ON"),
+                ("innodb-log-file-size", "32M"),
+                ("thread-handling", "one-thread-per-connection"),
+            ]),
+        }
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let mut settings: Vec<_> = settings.into_iter().map(own).collect();
+        let id = rand::random_range(2..2_000_000_000_u32);
+        settings.push(("server-id".into(), id.to_string()));
+        Self {
+            flavor,
+            settings,
+            tls: false,
+        }
+    }
+
+    /// One server setting, named as on its command line; the last one of a name counts.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// Leaves a setting at the server's own default.
+    #[must_use]
+    pub fn unset(mut self, name: &str) -> Self {
+        self.settings.retain(|(set, _)| set != name);
+        self
+    }
+
+    /// TLS with the certificate [`Mysql::certificate`], for `localhost` and 127.0.0.1. Without it MySQL shows one of
+    /// its own making, and MariaDB none.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Starts it; returns when it answers.
+    pub async fn start(self) -> Mysql {
+        Mysql::create(self).await
+    }
+}
+
+/// A running server. Dropped: killed, its folder removed.
+#[derive(Debug)]
+pub struct Mysql {
+    folder: tempfile::TempDir,
+    programs: Programs,
+    wanted: Wanted,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Mysql {
+    /// A server of a flavor whose binlog can be followed.
+    pub async fn start(flavor: Flavor) -> Self {
+        Wanted::flavor(flavor).start().await
+    }
+
+    async fn create(wanted: Wanted) -> Self {
+        let programs = Programs::of(wanted.flavor);
+        let template = programs.template();
+        let folder = unprivileged::folder(&format!("cdc-{}-", wanted.flavor));
+        let mut server = Self {
+            folder,
+            programs,
+            wanted,
+            port: free_port(),
+            child: None,
+        };
+        copy(&template, &server.data());
+        // Every server has an identity of its own; MySQL makes one where there is none.
+        let _ = std::fs::remove_file(server.data().join("auto.cnf"));
+        let root = "CREATE USER IF NOT EXISTS root@'%' IDENTIFIED BY '';\n\
+                    GRANT ALL PRIVILEGES ON *.* TO root@'%' WITH GRANT OPTION;\n";
+        unprivileged::write(
+            &server.path("init.sql"),
+            &format!("SET sql_log_bin = 0;\n{root}"),
+        );
+        if server.wanted.tls {
+            unprivileged::make_certificate(
+                server.folder(),
+                &server.path("server.key"),
+                &server.certificate(),
+            );
+        }
+        server.boot().await;
+        server
+    }
+
+    /// Starts the server again after [`stop`](Self::stop) or a crash, on the same port.
+    pub async fn boot(&mut self) {
+        assert!(self.child.is_none(), "the server is running already");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("server.log"))
+            .expect("the server's log");
+        let mut command = self.programs.server(self.folder());
+        command
+            .arg(format!("--datadir={}", self.data().display()))
+            .arg(format!("--socket={}", self.socket().display()))
+            .arg(format!("--pid-file={}", self.path("pid").display()))
+            .arg(format!("--tmpdir={}", self.folder().display()))
+            .arg(format!("--init-file={}", self.path("init.sql").display()))
+            .arg(format!("--port={}", self.port))
+            .arg("--bind-address=127.0.0.1");
+        for (name, value) in &self.wanted.settings {
+            command.arg(format!("--{name}={value}"));
+        }
+        if self.wanted.tls {
+            for (name, path) in [
+                ("ssl-key", self.path("server.key")),
+                ("ssl-cert", self.certificate()),
+                ("ssl-ca", self.certificate()),
+            ] {
+                command.arg(format!("--{name}={}", path.display()));
+            }
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the server starts"));
+        let opts = self.options("root", "");
+        let path = self.path("server.log");
+        let child = self.child.as_mut().expect("just started");
+        let mut exited = None;
+        eventually("the server answers", Duration::from_secs(60), || {
+            if exited.is_none() {
+                exited = child.try_wait().expect("the child can be asked");
+            }
+            let gone = exited;
+            let opts = opts.clone();
+            let path = path.clone();
+            async move {
+                if let Some(status) = gone {
+                    panic!(
+                        "the server ended, {status}:\n{}",
+                        std::fs::read_to_string(&path).unwrap_or_default()
+                    );
+                }
+                let session = Conn::new(opts).await.map_err(|e| e.to_string())?;
+                session.disconnect().await.map_err(|e| e.to_string())
+            }
+        })
+        .await;
+    }
+
+    /// Stops the server and waits for its end.
+    pub fn stop(&mut self, how: Stop) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        unprivileged::signal(
+            &child,
+            match how {
+                Stop::Fast => Signal::TERM,
+                Stop::Immediate => Signal::KILL,
+            },
+        );
+        child.wait().expect("the child can be awaited");
+    }
+
+    /// Stops and starts it.
+    pub async fn restart(&mut self, how: Stop) {
+        self.stop(how);
+        self.boot().await;
+    }
+
+    /// Changes a setting for the next [`boot`](Self::boot).
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.wanted.settings.push((name.into(), value.into()));
+    }
+
+    /// Whose server it is.
+    #[must_use]
+    pub fn flavor(&self) -> Flavor {
+        self.wanted.flavor
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder of its data and its binlogs, which `nobody` owns.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// The certificate that a server [`with TLS`](Wanted::tls) shows, which is its own authority.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.path("server.crt")
+    }
+
+    /// `mysql://USER@127.0.0.1:PORT/DATABASE`, as a configuration has it.
+    #[must_use]
+    pub fn url(&self, user: &str, database: &str) -> String {
+        format!("mysql://{user}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// How a user without password reaches it: by the Unix socket, so that faults of a TCP path do not touch it.
+    #[must_use]
+    pub fn options(&self, user: &str, database: &str) -> Opts {
+        options(&self.socket(), user, database)
+    }
+
+    /// Root's session, in UTC and UTF-8.
+    pub async fn client(&self) -> Conn {
+        connect(self.options("root", ""))
+            .await
+            .unwrap_or_else(|error| panic!("the server refuses a session: {error}\n{}", self.log()))
+    }
+
+    /// Runs statements, separated by semicolons, as root in a session of their own.
+    pub async fn execute(&self, statements: &str) {
+        let mut client = self.client().await;
+        execute(&mut client, statements)
+            .await
+            .unwrap_or_else(|error| panic!("{statements}\n{error}"));
+        // The session is dropped otherwise, which leaves the server to find out.
+        let _ = client.disconnect().await;
+    }
+
+    /// The first value of the first row of a query, as text.
+    pub async fn value(&self, query: &str) -> Option<String> {
+        let mut client = self.client().await;
+        let rows = text_rows(&mut client, query)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let _ = client.disconnect().await;
+        rows.into_iter().next()?.into_iter().next()?
+    }
+
+    /// A program of the server's own package, as `mysqlbinlog`, that runs as the server's user.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Command {
+        self.programs.program(name, self.folder())
+    }
+
+    /// The Unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path("socket")
+    }
+
+    /// What the server has written so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    /// The last lines of the server's log.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        unprivileged::log_end(&self.log())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Mysql {
+    fn drop(&mut self) {
+        self.stop(Stop::Immediate);
+        if std::thread::panicking() {
+            // A test that fails tells what the server said, since its folder goes now.
+            let _ = writeln!(std::io::stderr(), "{}", self.log_end());
+        }
+    }
+}
+
+/// A session in UTC and UTF-8 that keeps the server's text as it is.
+pub async fn connect(options: Opts) -> Result<Conn, mysql_async::Error> {
+    let mut client = Conn::new(options).await?;
+    client
+        .query_drop(
+            "SET NAMES utf8mb4, time_zone = '+00:00', SESSION group_concat_max_len = 1000000",
+        )
+        .await?;
+    Ok(client)
+}
+
+/// How a user without password reaches a server by its Unix socket.
+#[must_use]
+pub fn options(socket: &Path, user: &str, database: &str) -> Opts {
+    OptsBuilder::default()
+        .socket(Some(socket.display().to_string()))
+        .user(Some(user))
+        .db_name((!database.is_empty()).then_some(database))
+        .max_allowed_packet(Some(256 << 20))
+        .into()
+}
+
+/// Runs statements, separated by semicolons; the first error ends them.
+pub async fn execute(client: &mut Conn, statements: &str) -> Result<(), mysql_async::Error> {
+    client.query_drop(statements).await
+}
+
+/// The rows of a query by the text protocol, as the server prints them.
+pub async fn text_rows(client: &mut Conn, query: &str) -> Result<Vec<Vec<Option<String>>>, String> {
+    let said = |error: mysql_async::Error| format!("{error}\n{query}");
+    let rows: Vec<mysql_async::Row> = client.query(query).await.map_err(said)?;
+    let text = |value: mysql_async::Value| match value {
+        mysql_async::Value::NULL => Ok(None),
+        mysql_async::Value::Bytes(bytes) => String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| format!("a value is not text\n{query}")),
+        other => Err(format!("the text protocol gave {other:?}\n{query}")),
+    };
+    rows.into_iter()
+        .map(|row| row.unwrap().into_iter().map(text).collect())
+        .collect()
+}
+
+/// Where the programs of a flavor are.
+#[derive(Debug, Clone)]
+struct Programs {
+    flavor: Flavor,
+    server: PathBuf,
+    /// What stands before `bin`, `share` and `lib`.
+    base: PathBuf,
+}
+
+impl Programs {
+    fn of(flavor: Flavor) -> Self {
+        let (server, base) = match flavor {
+            Flavor::MySql => {
+                let base = unprivileged::servers().join("mysql-9/usr");
+                (base.join("sbin/mysqld"), base)
+            }
+            Flavor::MariaDb => (PathBuf::from("/usr/sbin/mariadbd"), PathBuf::from("/usr")),
+        };
+        assert!(
+            server.exists(),
+            "{flavor} is not here ({}): integration/setup",
+            server.display()
+        );
+        Self {
+            flavor,
+            server,
+            base,
+        }
+    }
+
+    /// The server without any setting but where its own files are.
+    fn server(&self, folder: &Path) -> Command {
+        let mut command = unprivileged::command(&self.server, folder, "KILL");
+        command.arg("--no-defaults");
+        if self.flavor == Flavor::MySql {
+            command.arg(format!("--basedir={}", self.base.display()));
+            command.arg(format!(
+                "--lc-messages-dir={}",
+                self.base.join("share/mysql").display()
+            ));
+            command.arg(format!(
+                "--character-sets-dir={}",
+                self.base.join("share/mysql/charsets").display()
+            ));
+            command.arg(format!(
+                "--plugin-dir={}",
+                self.base.join("lib/mysql/plugin").display()
+            ));
+        }
+        command
+    }
+
+    fn program(&self, name: &str, folder: &Path) -> Command {
+        unprivileged::command(&self.base.join("bin").join(name), folder, "KILL")
+    }
+
+    /// A data folder as the server initialises it. Made once for a version; who comes meanwhile waits.
+    fn template(&self) -> PathBuf {
+        let version = Command::new(&self.server)
+            .arg("--version")
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .expect("the server tells its version");
+        let version = String::from_utf8_lossy(&version.stdout).into_owned();
+        let version = version.split("Ver ").nth(1).unwrap_or_default();
+        let version = version.split_whitespace().next().unwrap_or("unknown");
+        let within = unprivileged::servers().join("templates");
+        std::fs::create_dir_all(&within).expect("the servers' folder can be written");
+        let template = within.join(format!("{}-{version}", self.flavor));
+        let lock = std::fs::File::create(within.join(format!("{}.lock", self.flavor)));
+        let lock = lock.expect("a file to lock");
+        lock.lock().expect("the file can be locked");
+        if !template.exists() {
+            let folder = unprivileged::folder(&format!("cdc-{}-template-", self.flavor));
+            let data = folder.path().join("data");
+            let to = format!("--datadir={}", data.display());
+            let mut initialise = match self.flavor {
+                Flavor::MySql => {
+                    let mut command = self.server(folder.path());
+                    command.args([
+                        "--initialize-insecure",
+                        "--innodb-redo-log-capacity=33554432",
+                    ]);
+                    command
+                }
+                Flavor::MariaDb => {
+                    let mut command = self.program("mariadb-install-db", folder.path());
+                    command.args([
+                        "--no-defaults",
+                        "--auth-root-authentication-method=normal",
+                        "--skip-test-db",
+                        "--innodb-log-file-size=32M",
+                    ]);
+                    command
+                }
+            };
+            unprivileged::succeed(initialise.arg(to));
+            // Whole under its name, or not there.
+            let whole = tempfile::Builder::new().prefix("new-").tempdir_in(&within);
+            let whole = whole.expect("the servers' folder can be written").keep();
+            copy(&data, &whole.join("data"));
+            std::fs::rename(whole.join("data"), &template).expect("nobody else makes it");
+            let _ = std::fs::remove_dir(whole);
+        }
+        template
+    }
+}
+
+/// Copies a data folder with its owner and without its holes.
+fn copy(from: &Path, to: &Path) {
+    let mut command = Command::new("cp");
+    command.args(["-a", "--sparse=always", "--reflink=auto"]);
+    unprivileged::succeed(command.arg(from).arg(to));
+}
