@@ -1,0 +1,381 @@
+//! The brokers, by librdkafka: producing, reading a partition to its end, and what each of its
+//! errors means here.
+//!
+//! Invariant: an error says neither a value nor a setting: librdkafka's own text about settings is
+//! not passed on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cdc_api::{Error, ErrorKind, Result};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
+use rdkafka::{Offset, TopicPartitionList};
+
+/// How long one answer of the brokers may take.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+
+/// Where a client's log lines and failed deliveries go.
+#[derive(Default)]
+pub(crate) struct Reports {
+    failed: Arc<Mutex<Option<Failed>>>,
+}
+
+/// A record that no broker took.
+#[derive(Clone)]
+struct Failed {
+    code: RDKafkaErrorCode,
+    topic: String,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::warn!(target: "librdkafka", facility, "{message}");
+            }
+            _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = delivered {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| Failed {
+                code: error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown),
+                topic: message.topic().to_owned(),
+            });
+        }
+    }
+}
+
+/// Sends records. Blocks; not for async workers.
+pub(crate) struct Producer {
+    inner: ThreadedProducer<Reports>,
+    failed: Arc<Mutex<Option<Failed>>>,
+}
+
+/// A record to send.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) topic: &'a str,
+    /// None: as the key says.
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: Option<OwnedHeaders>,
+}
+
+/// Why a record was not sent.
+pub(crate) enum Refused {
+    /// It is larger than the brokers, or our own settings, let it be.
+    TooLarge,
+    Other(Error),
+}
+
+impl Producer {
+    /// A producer with these settings; nothing is connected yet.
+    pub(crate) fn new(settings: &ClientConfig) -> Result<Self> {
+        let failed = Arc::new(Mutex::new(None));
+        let inner = settings
+            .create_with_context(Reports {
+                failed: Arc::clone(&failed),
+            })
+            .map_err(|error| meaning("starting a producer", &error))?;
+        Ok(Self { inner, failed })
+    }
+
+    /// Takes the transactional id over: whoever had it is fenced, and what it left open is ended.
+    pub(crate) fn init_transactions(&self) -> Result<()> {
+        self.inner
+            .init_transactions(ANSWER)
+            .map_err(|error| meaning("taking the transactional id", &error))
+    }
+
+    pub(crate) fn begin(&self) -> Result<()> {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.inner
+            .begin_transaction()
+            .map_err(|error| meaning("beginning a transaction", &error))
+    }
+
+    /// Queues a record; waits while the queue is full.
+    pub(crate) fn send(&self, record: Outgoing<'_>) -> Result<(), Refused> {
+        let mut next = BaseRecord::<[u8], [u8], ()>::to(record.topic);
+        next.partition = record.partition;
+        next.key = record.key;
+        next.payload = record.value;
+        next.headers = record.headers;
+        let start = Instant::now();
+        loop {
+            let (error, back) = match self.inner.send(next) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) if start.elapsed() < ANSWER * 4 => {
+                    if let Some(failed) = self.first_failure() {
+                        return Err(Refused::Other(failed));
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                    next = back;
+                }
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => return Err(Refused::TooLarge),
+                _ => return Err(Refused::Other(meaning("sending records", &error))),
+            }
+        }
+    }
+
+    fn first_failure(&self) -> Option<Error> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().map(|failed| {
+            meaning(
+                &format!("sending records to topic {}", failed.topic),
+                &KafkaError::MessageProduction(failed.code),
+            )
+        })
+    }
+
+    /// The topic whose record was too large for its broker, if that is what failed.
+    pub(crate) fn too_large_for(&self) -> Option<String> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed
+            .as_ref()
+            .filter(|failed| failed.code == RDKafkaErrorCode::MessageSizeTooLarge)
+            .map(|failed| failed.topic.clone())
+    }
+
+    /// Waits until the brokers have all that was sent.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let flushed = self.inner.flush(ANSWER * 2);
+        if let Some(failed) = self.first_failure() {
+            return Err(failed);
+        }
+        flushed.map_err(|error| meaning("waiting for the brokers", &error))
+    }
+
+    /// Commits the transaction. After an error the outcome is unknown.
+    pub(crate) fn commit(&self) -> Result<()> {
+        self.flush()?;
+        self.inner
+            .commit_transaction(ANSWER * 2)
+            .map_err(|error| meaning("committing a transaction", &error))
+    }
+
+    /// Gives the transaction up.
+    pub(crate) fn abort(&self) -> Result<()> {
+        let aborted = self.inner.abort_transaction(ANSWER);
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        aborted.map_err(|error| meaning("aborting a transaction", &error))
+    }
+}
+
+/// A reader of single partitions, in no group.
+pub(crate) struct Reader {
+    consumer: BaseConsumer<Reports>,
+}
+
+impl Reader {
+    /// A reader; `committed`: of committed records only.
+    pub(crate) fn new(settings: &ClientConfig, committed: bool) -> Result<Self> {
+        let mut settings = settings.clone();
+        settings
+            .set("group.id", "cdc")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.wait.max.ms", "50")
+            .set(
+                "isolation.level",
+                if committed {
+                    "read_committed"
+                } else {
+                    "read_uncommitted"
+                },
+            );
+        let consumer = settings
+            .create_with_context(Reports::default())
+            .map_err(|error| meaning("starting a reader", &error))?;
+        Ok(Self { consumer })
+    }
+
+    /// The topic's partitions; none where there is no such topic.
+    pub(crate) fn partitions(&self, topic: &str) -> Result<Option<usize>> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), ANSWER)
+            .map_err(|error| meaning("asking the brokers", &error))?;
+        let Some(found) = metadata.topics().iter().find(|it| it.name() == topic) else {
+            return Ok(None);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(Some(found.partitions().len()).filter(|count| *count > 0)),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Ok(None)
+            }
+            Some(code) => Err(meaning(
+                &format!("asking for topic {topic}"),
+                &KafkaError::MetadataFetch(code),
+            )),
+        }
+    }
+
+    /// Every topic whose name begins so.
+    pub(crate) fn topics(&self, prefix: &str) -> Result<Vec<String>> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, ANSWER)
+            .map_err(|error| meaning("asking the brokers", &error))?;
+        let names = metadata.topics().iter().map(|it| it.name());
+        Ok(names
+            .filter(|name| name.starts_with(prefix))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// How many brokers there are.
+    pub(crate) fn brokers(&self) -> Result<usize> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some("__cdc"), ANSWER)
+            .map_err(|error| meaning("asking the brokers", &error))?;
+        Ok(metadata.brokers().len())
+    }
+
+    /// Whether a partition was ever written to.
+    pub(crate) fn is_empty(&self, topic: &str, partition: i32) -> Result<bool> {
+        let (_, high) = self
+            .consumer
+            .fetch_watermarks(topic, partition, ANSWER)
+            .map_err(|error| meaning("asking for a partition's end", &error))?;
+        Ok(high == 0)
+    }
+
+    /// Gives every record of a partition to `take`, from its beginning to its present end.
+    pub(crate) fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(topic, partition, Offset::Beginning)
+            .and_then(|()| self.consumer.assign(&assignment))
+            .map_err(|error| meaning("reading a partition", &error))?;
+        let mut heard = Instant::now();
+        loop {
+            match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    take(&message)?;
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(error)) if is_passing(&error) && heard.elapsed() < ANSWER => {}
+                Some(Err(error)) => {
+                    return Err(meaning(&format!("reading topic {topic}"), &error));
+                }
+                None if heard.elapsed() < ANSWER => {}
+                None => {
+                    return Err(Error::transient(format!(
+                        "reading topic {topic}: the brokers do not answer"
+                    )));
+                }
+            }
+        }
+    }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::Resolve
+        )
+    )
+}
+
+/// A header for one record.
+pub(crate) fn header(headers: Option<OwnedHeaders>, name: &str, value: &[u8]) -> OwnedHeaders {
+    headers.unwrap_or_default().insert(Header {
+        key: name,
+        value: Some(value),
+    })
+}
+
+/// The error that a failure of librdkafka means here.
+pub(crate) fn meaning(doing: &str, error: &KafkaError) -> Error {
+    use RDKafkaErrorCode as Code;
+    let (code, said) = match error {
+        KafkaError::Transaction(inner) => (inner.code(), inner.string()),
+        other => match other.rdkafka_error_code() {
+            Some(code) => (code, code.to_string()),
+            None => (Code::Unknown, "the client refused".to_owned()),
+        },
+    };
+    let kind = match code {
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => ErrorKind::Fenced,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::TopicAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => ErrorKind::Auth,
+        Code::UnsupportedSASLMechanism | Code::InvalidTransactionTimeout => ErrorKind::Config,
+        _ => ErrorKind::Transient,
+    };
+    let error = Error::new(kind, format!("{doing}: {}", lower(&said)));
+    match code {
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => error.hint(
+            "stop the other daemon of this pipeline, or give this sink a `transactional_id` of \
+             its own",
+        ),
+        Code::InvalidTransactionTimeout => error.hint(
+            "lower `transaction_timeout_seconds`, or raise the broker's \
+             transaction.max.timeout.ms",
+        ),
+        Code::TopicAuthorizationFailed => error.hint(
+            "allow the daemon's user to Create, Describe, Read and Write the topics of its prefix \
+             and of `checkpoint_topic`",
+        ),
+        Code::TransactionalIdAuthorizationFailed => error.hint(
+            "allow the daemon's user to Describe and Write the sink's `transactional_id`, and that \
+             id with `.copies` behind it",
+        ),
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            error.hint("set `sasl.username` and `sasl.password` in `properties`")
+        }
+        _ => error,
+    }
+}
+
+fn lower(text: &str) -> String {
+    let text = text.trim_end_matches('.');
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().collect::<String>() + characters.as_str()
+    })
+}

@@ -1,0 +1,500 @@
+//! What a user can set of a Kafka sink, each key with its default. Checks values when the sink is
+//! made, so that a wrong one stops the start and not the first commit.
+//!
+//! Invariant: settings on which the guarantee rests (acknowledgements, idempotence, transactions)
+//! cannot be set from outside.
+
+use std::collections::BTreeMap;
+
+use cdc_api::{Error, Result};
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use serde::{Deserialize, Serialize};
+
+/// Settings of a Kafka sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// The brokers to begin with, `host:port`, separated by commas.
+    pub brokers: String,
+    /// First part of every topic's name, and the `name` of the envelope's source block; `None`:
+    /// the pipeline's name.
+    #[serde(default)]
+    pub topic_prefix: Option<String>,
+    /// Whether a read-committed consumer sees every change once, or may see some again.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// Names this sink to the brokers: whoever opens it last fences the others. `None`:
+    /// `cdc.<pipeline>.<sink>`.
+    #[serde(default)]
+    pub transactional_id: Option<String>,
+    /// Where the checkpoint is kept; `None`: `__cdc.<pipeline>.<sink>`. Copies under way are kept
+    /// in topics whose names begin with it.
+    #[serde(default)]
+    pub checkpoint_topic: Option<String>,
+    /// How long a Kafka transaction may take, in seconds; the broker's
+    /// `transaction.max.timeout.ms` bounds it.
+    #[serde(default = "default_transaction_timeout")]
+    pub transaction_timeout_seconds: u32,
+    /// What a record's value looks like.
+    #[serde(default)]
+    pub format: Format,
+    /// Whether a value says what happened, or is the row alone.
+    #[serde(default)]
+    pub envelope: Envelope,
+    /// Whether a delete is followed by a record without a value, which lets compaction forget the
+    /// key.
+    #[serde(default = "yes")]
+    pub tombstones: bool,
+    /// Changes that are left out.
+    #[serde(default = "default_skipped")]
+    pub skipped_operations: Vec<Operation>,
+    /// What stands for a value that the source did not send (unchanged TOAST).
+    #[serde(default = "default_unavailable")]
+    pub unavailable_value: String,
+    /// How exact decimals are written.
+    #[serde(default)]
+    pub decimals: Decimals,
+    /// How bytes are written.
+    #[serde(default)]
+    pub binary: Binary,
+    /// How dates and times are written.
+    #[serde(default)]
+    pub times: Times,
+    /// How intervals are written.
+    #[serde(default)]
+    pub intervals: Intervals,
+    /// How unsigned 64-bit numbers are written.
+    #[serde(default)]
+    pub unsigned_bigint: UnsignedBigint,
+    /// How hstore is written.
+    #[serde(default)]
+    pub hstore: Hstore,
+    /// Whether every record has a header `cdc.seq`: the number of its change, 8 bytes big-endian.
+    #[serde(default)]
+    pub sequence_header: bool,
+    /// How batches are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// How a key chooses its partition.
+    #[serde(default)]
+    pub partitioner: Partitioner,
+    /// How topics come to be.
+    #[serde(default)]
+    pub topics: TopicsConfig,
+    /// librdkafka's own settings: TLS, SASL, timeouts.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What a read-committed consumer can rely on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Every change once, whole transactions only.
+    #[default]
+    ExactlyOnce,
+    /// Every change, some perhaps again after an interruption; no transactions.
+    AtLeastOnce,
+}
+
+/// What a record's value looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// JSON, as by Connect's `JsonConverter` with `schemas.enable=false`.
+    #[default]
+    Json,
+    /// JSON with its schema, as with `schemas.enable=true`.
+    JsonWithSchema,
+}
+
+/// Whether a value says what happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// `before`, `after`, `source`, `op` and times.
+    #[default]
+    Debezium,
+    /// The row as it is now; a delete is a tombstone alone.
+    Flat,
+}
+
+/// A change, by Debezium's letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    /// Existing rows, read by a copy.
+    #[serde(rename = "r")]
+    Read,
+    /// Inserts.
+    #[serde(rename = "c")]
+    Create,
+    /// Updates.
+    #[serde(rename = "u")]
+    Update,
+    /// Deletes, and their tombstones.
+    #[serde(rename = "d")]
+    Delete,
+    /// Truncates.
+    #[serde(rename = "t")]
+    Truncate,
+}
+
+/// How exact decimals are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decimals {
+    /// The unscaled number's bytes; without a declared scale a structure with the scale.
+    #[default]
+    Precise,
+    /// The nearest double.
+    Double,
+    /// Text.
+    String,
+}
+
+/// How bytes are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binary {
+    /// Bytes, which are base64 in JSON.
+    #[default]
+    Bytes,
+    /// Text in base64.
+    Base64,
+    /// Text in base64 with `-` and `_`.
+    Base64UrlSafe,
+    /// Text in hexadecimal digits.
+    Hex,
+}
+
+/// How dates and times are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Times {
+    /// As exactly as the column is: milliseconds up to 3 digits, else microseconds.
+    #[default]
+    Adaptive,
+    /// The same, but times of day are always microseconds.
+    AdaptiveTimeMicroseconds,
+    /// Connect's own types: milliseconds, always.
+    Connect,
+}
+
+/// How intervals are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intervals {
+    /// Microseconds, nearly: a month has 365.25 / 12 days.
+    #[default]
+    Numeric,
+    /// Exactly: `P1Y2M3DT4H5M6.7S`.
+    String,
+}
+
+/// How unsigned 64-bit numbers are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnsignedBigint {
+    /// A signed number: what is above its largest becomes negative.
+    #[default]
+    Long,
+    /// A decimal of scale 0.
+    Precise,
+}
+
+/// How hstore is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hstore {
+    /// JSON in text.
+    #[default]
+    Json,
+    /// A map.
+    Map,
+}
+
+/// How batches are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Not.
+    None,
+    /// By gzip.
+    Gzip,
+    /// By Snappy.
+    Snappy,
+    /// By LZ4.
+    #[default]
+    Lz4,
+    /// By Zstandard.
+    Zstd,
+}
+
+/// How a key chooses its partition. Records without a key all go to partition 0, so that their
+/// order stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partitioner {
+    /// As Java's producers and Debezium do.
+    #[default]
+    Murmur2,
+    /// As librdkafka's own default does (CRC32).
+    Consistent,
+    /// FNV-1a, as Sarama's default does.
+    Fnv1a,
+}
+
+/// How topics come to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicsConfig {
+    /// Whether a topic that is not there is created; else its table stops.
+    pub create: bool,
+    /// Partitions of a topic that is created.
+    pub partitions: u16,
+    /// Copies of a topic that is created, the checkpoint's too; 0: as the broker has it.
+    pub replication: u16,
+    /// Settings of a table's topic that is created, such as `cleanup.policy: compact`.
+    pub config: BTreeMap<String, String>,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self {
+            create: true,
+            partitions: 1,
+            replication: 0,
+            config: BTreeMap::new(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_transaction_timeout() -> u32 {
+    600
+}
+
+fn default_skipped() -> Vec<Operation> {
+    vec![Operation::Truncate]
+}
+
+fn default_unavailable() -> String {
+    "__debezium_unavailable_value".to_owned()
+}
+
+/// What a user's properties may not say, for the guarantee rests on it.
+const OURS: &[&str] = &[
+    "acks",
+    "request.required.acks",
+    "enable.idempotence",
+    "enable.gapless.guarantee",
+    "transactional.id",
+    "transaction.timeout.ms",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "isolation.level",
+    "partitioner",
+    "compression.type",
+    "compression.codec",
+    "enable.auto.commit",
+    "enable.partition.eof",
+    "group.id",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+];
+
+impl KafkaConfig {
+    /// A sink for these brokers, all else by default.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic_prefix: None,
+            delivery: Delivery::default(),
+            transactional_id: None,
+            checkpoint_topic: None,
+            transaction_timeout_seconds: default_transaction_timeout(),
+            format: Format::default(),
+            envelope: Envelope::default(),
+            tombstones: true,
+            skipped_operations: default_skipped(),
+            unavailable_value: default_unavailable(),
+            decimals: Decimals::default(),
+            binary: Binary::default(),
+            times: Times::default(),
+            intervals: Intervals::default(),
+            unsigned_bigint: UnsignedBigint::default(),
+            hstore: Hstore::default(),
+            sequence_header: false,
+            compression: Compression::default(),
+            partitioner: Partitioner::default(),
+            topics: TopicsConfig::default(),
+            properties: BTreeMap::new(),
+        }
+    }
+
+    /// The values make sense.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let wrong = |message: String, hint: String| Err(Error::config(message).hint(hint));
+        if self.brokers.trim().is_empty() {
+            return wrong(
+                "kafka setting `brokers` names no broker".to_owned(),
+                "set `brokers: host:9092`".to_owned(),
+            );
+        }
+        for key in ["topic_prefix", "checkpoint_topic"] {
+            let name = match key {
+                "topic_prefix" => &self.topic_prefix,
+                _ => &self.checkpoint_topic,
+            };
+            if name.as_deref().is_some_and(|name| !is_topic_name(name)) {
+                return wrong(
+                    format!("kafka setting `{key}` is no topic name"),
+                    format!("use letters, digits, `.`, `_` and `-` in `{key}`, at most 200"),
+                );
+            }
+        }
+        if self.topics.partitions == 0 {
+            return wrong(
+                "kafka setting `topics.partitions` is 0".to_owned(),
+                "set `topics.partitions` to 1 or more".to_owned(),
+            );
+        }
+        if self.transaction_timeout_seconds == 0 {
+            return wrong(
+                "kafka setting `transaction_timeout_seconds` is 0".to_owned(),
+                "set `transaction_timeout_seconds` to 1 or more".to_owned(),
+            );
+        }
+        if let Some(key) = self
+            .properties
+            .keys()
+            .find(|key| OURS.contains(&key.as_str()))
+        {
+            return wrong(
+                format!("kafka property `{key}` is not for setting: the guarantee rests on it"),
+                format!("leave `properties.{key}` out"),
+            );
+        }
+        self.client()
+            .create_native_config()
+            .map(|_| ())
+            .map_err(|error| {
+                // The library's own text has the value in it, which may be a secret.
+                let (key, what) = match &error {
+                    KafkaError::ClientConfig(_, what, key, _) => (key.as_str(), what.as_str()),
+                    _ => ("", "is refused"),
+                };
+                let what = what.split(" for configuration").next().unwrap_or(what);
+                let what = what.split(':').next().unwrap_or(what);
+                Error::config(format!("kafka property `{key}`: {what}").to_lowercase())
+                    .hint("see librdkafka's CONFIGURATION.md for names and values of `properties`")
+            })
+    }
+
+    /// A client's settings, of producers and consumers alike.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("client.id", "cdc");
+        // Several addresses of one name (localhost) are tried one after the other.
+        client.set("broker.address.family", "any");
+        client.set("reconnect.backoff.max.ms", "2000");
+        for (key, value) in &self.properties {
+            client.set(key, value);
+        }
+        client.set("bootstrap.servers", &self.brokers);
+        client
+    }
+
+    /// Settings of producers.
+    pub(crate) fn producer(&self) -> ClientConfig {
+        let mut client = self.client();
+        let compression = match self.compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        };
+        let partitioner = match self.partitioner {
+            Partitioner::Murmur2 => "murmur2",
+            Partitioner::Consistent => "consistent",
+            Partitioner::Fnv1a => "fnv1a",
+        };
+        // A commit flushes: lingering only makes batches larger under load.
+        for (key, value) in [
+            ("linger.ms", "20"),
+            ("queue.buffering.max.kbytes", "65536"),
+            ("queue.buffering.max.messages", "200000"),
+        ] {
+            if !self.properties.contains_key(key) {
+                client.set(key, value);
+            }
+        }
+        client
+            .set("enable.idempotence", "true")
+            .set("compression.type", compression)
+            .set("partitioner", partitioner);
+        client
+    }
+
+    pub(crate) fn skips(&self, operation: Operation) -> bool {
+        self.skipped_operations.contains(&operation)
+    }
+}
+
+fn is_topic_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 200
+        && name != "."
+        && name != ".."
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_alone_give_the_defaults() {
+        let config: KafkaConfig =
+            serde_json::from_str(r#"{"brokers":"localhost:9092"}"#).expect("parses");
+        assert_eq!(config, KafkaConfig::new("localhost:9092"));
+        config.validate().expect("the defaults are valid");
+    }
+
+    #[test]
+    fn what_the_guarantee_rests_on_cannot_be_set() {
+        let mut config = KafkaConfig::new("localhost:9092");
+        config.properties.insert("acks".into(), "0".into());
+        let error = config.validate().expect_err("refused");
+        assert!(error.to_string().contains("`acks`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_property_is_named_and_its_value_is_not_told() {
+        let mut config = KafkaConfig::new("localhost:9092");
+        config
+            .properties
+            .insert("sasl.mechanism".into(), "hunter2".into());
+        config
+            .properties
+            .insert("no.such.setting".into(), "hunter2".into());
+        let error = config.validate().expect_err("refused");
+        assert!(error.to_string().contains("no.such.setting"), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
+    fn names_that_are_no_topics_are_refused() {
+        let mut config = KafkaConfig::new("localhost:9092");
+        config.topic_prefix = Some("a b".into());
+        let error = config.validate().expect_err("refused");
+        assert!(error.to_string().contains("topic_prefix"), "{error}");
+    }
+}

@@ -1,0 +1,501 @@
+//! The main stream: records into the open transaction, tables that join and leave, and the commit
+//! that carries the checkpoint. Blocks; `sink` runs it off the async workers.
+//!
+//! Invariant: in `exactly_once` everything between two commits is in one Kafka transaction, the
+//! checkpoint included; `ledger` is what the last one left in the target.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use cdc_api::{
+    ChangeBatch, Checkpoint, CopyId, Error, ErrorKind, JoinedTable, Result, SchemaDiff, TableId,
+    TableSchema,
+};
+
+use rdkafka::message::OwnedHeaders;
+
+use crate::client::{Outgoing, Producer, header};
+use crate::copy::{headers_of, replay, too_large, too_large_for};
+use crate::envelope::{Commits, TableEncoder};
+use crate::ledger::{self, CHECKPOINT, Joined, Ledger, OWNER};
+use crate::session::{Session, Site, send_note};
+use crate::topics::{Purpose, Topics};
+
+/// The state of a sink.
+pub(crate) struct Core {
+    site: Arc<Site>,
+    /// Tells this opening of the sink from every other.
+    instance: String,
+    open: Option<Open>,
+    ledger: Ledger,
+    pending: Pending,
+    encoders: HashMap<TableId, Encoder>,
+    commits: Commits,
+    /// An error has left the transaction half-way; only a new opening or a rollback mends that.
+    failed: bool,
+}
+
+struct Open {
+    session: Arc<Session>,
+    producer: Producer,
+    in_transaction: bool,
+}
+
+struct Encoder {
+    encoder: TableEncoder,
+    partitions: usize,
+}
+
+/// What the next commit changes beside the records themselves.
+#[derive(Default)]
+struct Pending {
+    tables: BTreeMap<TableId, Joined>,
+    left: BTreeSet<TableId>,
+    copies: Vec<CopyId>,
+}
+
+impl Core {
+    pub(crate) fn new(site: &Arc<Site>) -> Self {
+        Self {
+            site: Arc::clone(site),
+            instance: String::new(),
+            open: None,
+            ledger: Ledger::default(),
+            pending: Pending::default(),
+            encoders: HashMap::new(),
+            commits: Commits::default(),
+            failed: false,
+        }
+    }
+
+    /// Fences whoever had the sink, ends what they left open, and reads back what is there.
+    pub(crate) fn open(&mut self) -> Result<()> {
+        self.open = None;
+        self.pending = Pending::default();
+        self.encoders.clear();
+        self.commits = Commits::default();
+        let site = &self.site;
+        let topics = Topics::new(&site.config, &site.origin.name)?;
+        let reader = site.reader(true)?;
+        // Who is asked first tells what is wrong with the brokers' address or our credentials.
+        if reader.partitions(&site.checkpoint_topic)?.is_none() {
+            topics.ensure(&site.checkpoint_topic, &Purpose::Checkpoint)?;
+        }
+        let producer = site.producer(&site.transactional_id)?;
+        let notes = site.producer(&format!("{}.copies", site.transactional_id))?;
+        self.ledger = Ledger::read(&reader, &site.checkpoint_topic)?;
+        let copies = std::mem::take(&mut self.ledger.copies);
+        let session = Arc::new(Session::new(site, topics, reader, notes, copies));
+        // A crash after a table joined may have left its copy.
+        let joined: Vec<CopyId> = self.ledger.tables.values().map(|it| it.copy).collect();
+        for copy in session.copies() {
+            if joined.contains(&copy) {
+                session.discard(copy)?;
+            }
+        }
+        self.open = Some(Open {
+            session,
+            producer,
+            in_transaction: false,
+        });
+        self.failed = false;
+        if site.transactional() {
+            self.own()?;
+        }
+        Ok(())
+    }
+
+    /// Notes that this process has the sink now.
+    fn own(&mut self) -> Result<()> {
+        self.instance = format!(
+            "{}-{:x}",
+            std::process::id(),
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_nanos()
+        );
+        let value = ledger::value(&self.instance)?;
+        let topic = self.site.checkpoint_topic.clone();
+        let open = self.begun()?;
+        send_note(&open.producer, &topic, OWNER, Some(&value))?;
+        open.producer.commit()?;
+        open.in_transaction = false;
+        Ok(())
+    }
+
+    pub(crate) fn session(&self) -> Result<Arc<Session>> {
+        match &self.open {
+            Some(open) => Ok(Arc::clone(&open.session)),
+            None => Err(Error::internal("the sink was not opened")),
+        }
+    }
+
+    fn opened(&mut self) -> Result<&mut Open> {
+        self.open
+            .as_mut()
+            .ok_or_else(|| Error::internal("the sink was not opened"))
+    }
+
+    /// The open transaction, begun if it was not.
+    fn begun(&mut self) -> Result<&mut Open> {
+        let transactional = self.site.transactional();
+        let open = self.opened()?;
+        if transactional && !open.in_transaction {
+            open.producer.begin()?;
+            open.in_transaction = true;
+        }
+        Ok(open)
+    }
+
+    fn usable(&self) -> Result<()> {
+        if self.failed {
+            return Err(Error::transient(
+                "an earlier error has left the transaction half-way, until it is rolled back",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn committed(&mut self) -> Result<Option<Checkpoint>> {
+        self.opened()?;
+        self.usable()?;
+        Ok(self.ledger.checkpoint.clone())
+    }
+
+    pub(crate) fn joined(&mut self) -> Result<Vec<JoinedTable>> {
+        self.opened()?;
+        Ok(self
+            .ledger
+            .tables
+            .values()
+            .map(|joined| JoinedTable {
+                table: Arc::clone(&joined.table),
+                copy: joined.copy,
+            })
+            .collect())
+    }
+
+    /// The table as it is after what is pending.
+    fn current(&self, table: TableId) -> Option<&Joined> {
+        if self.pending.left.contains(&table) {
+            return None;
+        }
+        let pending = self.pending.tables.get(&table);
+        pending.or_else(|| self.ledger.tables.get(&table))
+    }
+
+    pub(crate) fn apply_schema(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        self.usable()?;
+        if self.current(table.id).is_some() {
+            self.follow(table)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a joined table's shape, and makes its encoder ready.
+    fn follow(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        let Some(joined) = self.current(table.id) else {
+            return Err(
+                Error::internal(format!("{} has not joined", table.name)).for_table(table.id)
+            );
+        };
+        if !joined.table.same_shape(table) {
+            let diff = SchemaDiff::between(&joined.table, table);
+            if diff.key_changed {
+                return Err(Error::unsupported(format!(
+                    "{} has another key: its records cannot follow those under the old one",
+                    table.name
+                ))
+                .hint(format!("cdc snapshot {}", table.name))
+                .for_table(table.id));
+            }
+            if diff.renamed_from.is_some() {
+                self.session()?.topics.release(table.id);
+            }
+            let copy = joined.copy;
+            let table = Arc::clone(table);
+            self.pending.tables.insert(table.id, Joined { table, copy });
+        }
+        let fits = |it: &Encoder| {
+            Arc::ptr_eq(it.encoder.table(), table) || **it.encoder.table() == **table
+        };
+        if !self.encoders.get(&table.id).is_some_and(fits) {
+            let (encoder, partitions) = self.session()?.encoder(table)?;
+            self.encoders.insert(
+                table.id,
+                Encoder {
+                    encoder,
+                    partitions,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
+        self.usable()?;
+        let written = self.records(&batch.table, |encoder, commits, take| {
+            encoder.encode(batch, commits, take)
+        });
+        self.failed |= written.is_err();
+        written
+    }
+
+    pub(crate) fn truncate(
+        &mut self,
+        table: &Arc<TableSchema>,
+        seq: u64,
+        commit_time: i64,
+    ) -> Result<()> {
+        self.usable()?;
+        let written = self.records(table, |encoder, _, take| {
+            encoder.truncate(seq, commit_time, take)
+        });
+        self.failed |= written.is_err();
+        written
+    }
+
+    fn records(
+        &mut self,
+        table: &Arc<TableSchema>,
+        work: impl FnOnce(&mut TableEncoder, &mut Commits, crate::envelope::Take<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.follow(table)?;
+        self.begun()?;
+        let sequence = self.site.config.sequence_header;
+        let (Some(open), Some(it)) = (&self.open, self.encoders.get_mut(&table.id)) else {
+            return Err(Error::internal("the sink was not opened"));
+        };
+        let topic = it.encoder.topic().to_owned();
+        work(&mut it.encoder, &mut self.commits, &mut |record| {
+            let sent = open.producer.send(Outgoing {
+                topic: &topic,
+                partition: partition(record.key, it.partitions),
+                key: record.key,
+                value: record.value,
+                headers: headers_of(&record, sequence),
+            });
+            sent.map_err(|refused| too_large(refused, table))
+        })
+    }
+
+    /// Moves a copy's records into the open transaction.
+    pub(crate) fn join(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        self.usable()?;
+        let session = self.session()?;
+        let Some(notes) = session.copy(copy) else {
+            return Err(
+                Error::log_lost(format!("the copy of {} is not there", table.name))
+                    .hint(format!("cdc snapshot {}", table.name))
+                    .for_table(table.id),
+            );
+        };
+        self.pending.left.remove(&table.id);
+        let table = Arc::clone(if notes.shape().same_shape(table) {
+            table
+        } else {
+            notes.shape()
+        });
+        self.pending.tables.insert(
+            table.id,
+            Joined {
+                table: Arc::clone(&table),
+                copy,
+            },
+        );
+        self.pending.copies.push(copy);
+        let moved = self.move_copy(&session, &table, copy, &notes);
+        self.failed |= moved.is_err();
+        moved
+    }
+
+    fn move_copy(
+        &mut self,
+        session: &Arc<Session>,
+        table: &Arc<TableSchema>,
+        copy: CopyId,
+        notes: &ledger::CopyNotes,
+    ) -> Result<()> {
+        self.encoders.remove(&table.id);
+        self.follow(table)?;
+        self.begun()?;
+        let (Some(open), Some(it)) = (&self.open, self.encoders.get_mut(&table.id)) else {
+            return Err(Error::internal("the sink was not opened"));
+        };
+        let topic = it.encoder.topic().to_owned();
+        let partitions = it.partitions;
+        let send = |key: Option<&[u8]>, value: Option<&[u8]>, headers: Option<OwnedHeaders>| {
+            let sent = open.producer.send(Outgoing {
+                topic: &topic,
+                partition: partition(key, partitions),
+                key,
+                value,
+                headers,
+            });
+            sent.map_err(|refused| too_large(refused, table))
+        };
+        if !topic_is_empty(session, &topic, partitions)? {
+            // What consumers hold of the table is not what follows: it begins anew.
+            let commit_time = self
+                .ledger
+                .checkpoint
+                .as_ref()
+                .map_or(0, |at| at.commit_time);
+            let id = copy.0.to_be_bytes();
+            it.encoder.truncate(0, commit_time, &mut |record| {
+                send(
+                    record.key,
+                    record.value,
+                    Some(header(None, "cdc.copy", &id)),
+                )
+            })?;
+        }
+        replay(session, copy, notes, send)
+    }
+
+    pub(crate) fn leave(&mut self, table: TableId) -> Result<()> {
+        self.usable()?;
+        self.pending.tables.remove(&table);
+        self.encoders.remove(&table);
+        if self.ledger.tables.contains_key(&table) {
+            self.pending.left.insert(table);
+        }
+        self.session()?.topics.release(table);
+        Ok(())
+    }
+
+    pub(crate) fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.usable()?;
+        self.failed = true;
+        let done = self.try_commit(checkpoint);
+        if let Err(error) = done {
+            return Err(self.judge(error));
+        }
+        self.failed = false;
+        self.ledger.checkpoint = Some(checkpoint.clone());
+        let pending = std::mem::take(&mut self.pending);
+        for table in pending.left {
+            self.ledger.tables.remove(&table);
+        }
+        self.ledger.tables.extend(pending.tables);
+        self.commits.forget_before_last();
+        let session = self.session()?;
+        for copy in pending.copies {
+            // The commit holds whatever becomes of this: the next opening tries again.
+            if let Err(error) = session.discard(copy) {
+                tracing::warn!(error = %error, "a finished copy is removed later");
+            }
+        }
+        Ok(())
+    }
+
+    fn try_commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let transactional = self.site.transactional();
+        if !transactional {
+            // The checkpoint never goes ahead of its rows.
+            self.opened()?.producer.flush()?;
+        }
+        let topic = self.site.checkpoint_topic.clone();
+        let mut notes = vec![(CHECKPOINT.to_owned(), Some(ledger::value(checkpoint)?))];
+        for (id, joined) in &self.pending.tables {
+            notes.push((ledger::table_key(*id), Some(ledger::value(joined)?)));
+        }
+        for id in &self.pending.left {
+            notes.push((ledger::table_key(*id), None));
+        }
+        let open = self.begun()?;
+        for (key, value) in &notes {
+            send_note(&open.producer, &topic, key, value.as_deref())?;
+        }
+        if transactional {
+            open.producer.commit()?;
+        } else {
+            open.producer.flush()?;
+        }
+        open.in_transaction = false;
+        Ok(())
+    }
+
+    /// Finds out what a failed commit means: a record too large stops its table alone, and the
+    /// brokers say "fenced" also when a transaction took too long.
+    fn judge(&mut self, error: Error) -> Error {
+        let Some(open) = &self.open else {
+            return error;
+        };
+        if let Some(topic) = open.producer.too_large_for()
+            && let Some(table) = open.session.topics.table_of(&topic)
+        {
+            let name = self.current(table).map(|it| it.table.name.to_string());
+            return too_large_for(table, &name.unwrap_or(topic));
+        }
+        if error.kind() != ErrorKind::Fenced {
+            return error;
+        }
+        let owner = self
+            .site
+            .reader(true)
+            .and_then(|reader| Ledger::read(&reader, &self.site.checkpoint_topic))
+            .map(|ledger| ledger.owner);
+        match owner {
+            Ok(Some(owner)) if owner == self.instance => {
+                Error::transient("the transaction took longer than `transaction_timeout_seconds`")
+                    .hint("raise `transaction_timeout_seconds`, or lower the sink's `max_rows`")
+            }
+            _ => error,
+        }
+    }
+
+    pub(crate) fn rollback(&mut self) -> Result<()> {
+        let failed = std::mem::replace(&mut self.failed, true);
+        let transactional = self.site.transactional();
+        self.pending = Pending::default();
+        self.encoders.clear();
+        let open = self.opened()?;
+        if failed || (transactional && open.in_transaction && open.producer.abort().is_err()) {
+            return self.open();
+        }
+        open.in_transaction = false;
+        self.failed = false;
+        Ok(())
+    }
+
+    pub(crate) fn discard_copies(&mut self, keep: &[CopyId]) -> Result<()> {
+        let session = self.session()?;
+        for copy in session.copies() {
+            if !keep.contains(&copy) {
+                session.discard(copy)?;
+            }
+        }
+        session.remove_strays()
+    }
+
+    pub(crate) fn teardown(&mut self) -> Result<Vec<String>> {
+        self.discard_copies(&[])?;
+        let session = self.session()?;
+        let topic = self.site.checkpoint_topic.clone();
+        session.topics.delete(&topic)?;
+        self.open = None;
+        self.ledger = Ledger::default();
+        Ok(vec![format!("checkpoint topic {topic}")])
+    }
+}
+
+/// Records without a key all go to one partition, so that their order stands.
+fn partition(key: Option<&[u8]>, partitions: usize) -> Option<i32> {
+    (key.is_none() || partitions == 1).then_some(0)
+}
+
+fn topic_is_empty(session: &Session, topic: &str, partitions: usize) -> Result<bool> {
+    let reader = session
+        .reader
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    for partition in 0..partitions {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        if !reader.is_empty(topic, partition)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

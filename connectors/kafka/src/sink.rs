@@ -1,0 +1,149 @@
+//! The sink that the engine drives: the contract's async calls, each handed to a thread that may
+//! block. What they do is in `core` and `copy`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cdc_api::{
+    Capabilities, ChangeBatch, Checkpoint, CopyId, Error, Finding, JoinedTable, Result, Sink,
+    TableCopy, TableId, TableSchema,
+};
+
+use crate::check;
+use crate::config::KafkaConfig;
+use crate::copy::KafkaCopy;
+use crate::core::Core;
+use crate::envelope::{Connector, Origin};
+use crate::offload::Offload;
+use crate::session::Site;
+
+/// Kafka as a sink.
+pub struct Kafka {
+    site: Arc<Site>,
+    core: Offload<Core>,
+}
+
+impl Kafka {
+    /// The sink `sink` of pipeline `pipeline`, whose source is `database` as seen by `connector`;
+    /// nothing is connected before [`Sink::open`].
+    ///
+    /// # Errors
+    /// `Config`, naming the setting that is wrong.
+    pub fn new(
+        config: KafkaConfig,
+        pipeline: &str,
+        sink: &str,
+        connector: Connector,
+        database: &str,
+    ) -> Result<Self> {
+        config.validate()?;
+        let name = config.topic_prefix.clone();
+        let id = config.transactional_id.clone();
+        let topic = config.checkpoint_topic.clone();
+        let site = Arc::new(Site {
+            origin: Origin {
+                connector,
+                name: name.unwrap_or_else(|| pipeline.to_owned()),
+                database: database.to_owned(),
+            },
+            transactional_id: id.unwrap_or_else(|| format!("cdc.{pipeline}.{sink}")),
+            checkpoint_topic: topic.unwrap_or_else(|| format!("__cdc.{pipeline}.{sink}")),
+            config: Arc::new(config),
+        });
+        Ok(Self {
+            core: Offload::new(Core::new(&site)),
+            site,
+        })
+    }
+}
+
+#[async_trait]
+impl Sink for Kafka {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            upsert: false,
+            keyless_append: true,
+            query: false,
+            compare: false,
+        }
+    }
+
+    async fn check(&mut self) -> Result<Vec<Finding>> {
+        let site = Arc::clone(&self.site);
+        tokio::task::spawn_blocking(move || check::check(&site))
+            .await
+            .map_err(|_| Error::internal("the preflight has stopped"))
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        self.core.resume();
+        self.core.run(Core::open).await
+    }
+
+    async fn committed(&mut self) -> Result<Option<Checkpoint>> {
+        self.core.run(Core::committed).await
+    }
+
+    async fn joined(&mut self) -> Result<Vec<JoinedTable>> {
+        self.core.run(Core::joined).await
+    }
+
+    async fn apply_schema(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        let table = Arc::clone(table);
+        self.core.run(move |core| core.apply_schema(&table)).await
+    }
+
+    async fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
+        let batch = batch.clone();
+        self.core.run(move |core| core.write(&batch)).await
+    }
+
+    async fn truncate(
+        &mut self,
+        table: &Arc<TableSchema>,
+        seq: u64,
+        commit_time: i64,
+    ) -> Result<()> {
+        let table = Arc::clone(table);
+        self.core
+            .run(move |core| core.truncate(&table, seq, commit_time))
+            .await
+    }
+
+    async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let checkpoint = checkpoint.clone();
+        self.core.run(move |core| core.commit(&checkpoint)).await
+    }
+
+    async fn rollback(&mut self) -> Result<()> {
+        self.core.resume();
+        self.core.run(Core::rollback).await
+    }
+
+    async fn copy(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<Box<dyn TableCopy>> {
+        let table = Arc::clone(table);
+        let copy = self
+            .core
+            .run(move |core| KafkaCopy::begin(&core.session()?, &table, copy))
+            .await?;
+        Ok(Box::new(copy))
+    }
+
+    async fn join(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        let table = Arc::clone(table);
+        self.core.run(move |core| core.join(&table, copy)).await
+    }
+
+    async fn leave(&mut self, table: TableId) -> Result<()> {
+        self.core.run(move |core| core.leave(table)).await
+    }
+
+    async fn discard_copies(&mut self, keep: &[CopyId]) -> Result<()> {
+        let keep = keep.to_vec();
+        self.core.run(move |core| core.discard_copies(&keep)).await
+    }
+
+    async fn teardown(&mut self) -> Result<Vec<String>> {
+        self.core.run(Core::teardown).await
+    }
+}
