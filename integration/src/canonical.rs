@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-/// How a PostgreSQL type is brought to text on both sides.
+/// How a type of the source is brought to text on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Canon {
     /// Both sides print the same.
@@ -31,6 +31,12 @@ pub enum Canon {
     Bytea,
     /// A list of the element type.
     List(Box<Canon>),
+    /// So many bits as digits.
+    Bits(u32),
+    /// A whole number that one side prints with zeros before it: `YEAR`.
+    Year,
+    /// `VECTOR`: the bytes of its floats against a list of them.
+    Vector,
 }
 
 impl Canon {
@@ -51,6 +57,42 @@ impl Canon {
             "interval" => Self::Interval,
             "bytea" => Self::Bytea,
             _ => Self::Text,
+        }
+    }
+
+    /// By `DATA_TYPE` and `COLUMN_TYPE` of a column of MySQL or MariaDB.
+    #[must_use]
+    pub fn of_mysql(data_type: &str, column_type: &str) -> Self {
+        match data_type {
+            "decimal" => Self::Numeric,
+            "float" => Self::Float4,
+            "double" => Self::Float8,
+            "date" | "datetime" | "time" => Self::Time,
+            "timestamp" => Self::Timestamptz,
+            "year" => Self::Year,
+            "bit" => {
+                let digits: String = column_type.chars().filter(char::is_ascii_digit).collect();
+                Self::Bits(digits.parse().unwrap_or(1))
+            }
+            "vector" => Self::Vector,
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob"
+            | "geometry" | "point" | "linestring" | "polygon" | "multipoint"
+            | "multilinestring" | "multipolygon" | "geomcollection" | "geometrycollection" => {
+                Self::Bytea
+            }
+            _ => Self::Text,
+        }
+    }
+
+    /// An expression of MySQL or MariaDB whose text, in UTC and UTF-8, is the value's.
+    #[must_use]
+    pub fn mysql(&self, value: &str) -> String {
+        match self {
+            // As text a FLOAT has six digits.
+            Self::Float4 => format!("CAST({value} AS DOUBLE)"),
+            Self::Bits(width) => format!("LPAD(BIN({value}), {width}, '0')"),
+            Self::Bytea | Self::Vector => format!("LOWER(HEX({value}))"),
+            _ => value.to_owned(),
         }
     }
 
@@ -78,6 +120,7 @@ impl Canon {
                  unnest({value}) WITH ORDINALITY AS u(x, n) ORDER BY n))::text END",
                 element.postgres("x")
             ),
+            Self::Bits(_) | Self::Year | Self::Vector => format!("({value})::text"),
         }
     }
 
@@ -91,7 +134,12 @@ impl Canon {
             | Self::Blanks
             | Self::Float4
             | Self::Float8
+            | Self::Bits(_)
+            | Self::Year
             | Self::Time => format!("CAST({value} AS VARCHAR)"),
+            Self::Vector => format!(
+                "CAST(to_json(list_transform({value}, lambda x: CAST(x AS VARCHAR))) AS VARCHAR)"
+            ),
             Self::Timestamptz => format!(
                 "CASE WHEN isfinite({value}) THEN CAST(make_timestamp(epoch_us({value})) AS VARCHAR) \
                  ELSE CAST({value} AS VARCHAR) END"
@@ -126,7 +174,13 @@ impl Canon {
     #[must_use]
     pub fn normal(&self, text: &str) -> String {
         match self {
-            Self::Text | Self::Inet | Self::Interval | Self::Bytea => text.to_owned(),
+            Self::Text | Self::Inet | Self::Interval | Self::Bytea | Self::Bits(_) => {
+                text.to_owned()
+            }
+            Self::Year => text
+                .parse::<u16>()
+                .map_or_else(|_| text.to_owned(), |year| year.to_string()),
+            Self::Vector => vector(text),
             Self::Numeric => match (text.strip_prefix('.'), text.strip_prefix("-.")) {
                 (Some(fraction), _) => format!("0.{fraction}"),
                 (_, Some(fraction)) => format!("-0.{fraction}"),
@@ -163,6 +217,25 @@ fn float8(value: f64) -> String {
         "NaN".into()
     } else {
         format!("{value} {:016x}", value.to_bits())
+    }
+}
+
+/// A list in JSON, or the hexadecimal digits of little-endian floats.
+fn vector(text: &str) -> String {
+    let floats: Option<Vec<f32>> = match serde_json::from_str::<Vec<String>>(text) {
+        Ok(items) => items.iter().map(|item| item.parse().ok()).collect(),
+        Err(_) => (0..text.len() / 8)
+            .map(|n| u32::from_str_radix(text.get(n * 8..n * 8 + 8)?, 16).ok())
+            .map(|bits| bits.map(|bits| f32::from_bits(bits.swap_bytes())))
+            .collect(),
+    };
+    match floats {
+        Some(floats) => floats
+            .into_iter()
+            .map(float4)
+            .collect::<Vec<_>>()
+            .join(", "),
+        None => text.to_owned(),
     }
 }
 
@@ -211,6 +284,11 @@ mod tests {
             Canon::of("timestamp").normal("2024-01-01 00:00:00.500")
         );
         assert_eq!(
+            Canon::Vector.normal("0000803f000000c0"),
+            Canon::Vector.normal(r#"["1.0","-2.0"]"#)
+        );
+        assert_eq!(Canon::Year.normal("0000"), Canon::Year.normal("0"));
+        assert_eq!(
             Canon::of("_float8").normal(r#"["1", null]"#),
             Canon::of("_float8").normal(r#"["1.0",null]"#)
         );
@@ -233,6 +311,10 @@ mod tests {
         assert_ne!(
             Canon::of("timestamp").normal("2024-01-01 00:00:00.05"),
             Canon::of("timestamp").normal("2024-01-01 00:00:00.5")
+        );
+        assert_ne!(
+            Canon::Vector.normal("0000803f"),
+            Canon::Vector.normal(r#"["1.0000001"]"#)
         );
         assert_ne!(
             Canon::of("_text").normal(r#"["null"]"#),

@@ -1,16 +1,17 @@
 //! Source against sink, by key and content.
 //!
 //! Counts hide a loss behind a duplicate, so the whole rows are compared as a multiset. Source and sink are
-//! read by programs that know nothing of the daemon: PostgreSQL's own text, DuckDB's own SQL.
+//! read by programs that know nothing of the daemon: the source's own text, DuckDB's own SQL.
+
+pub(crate) mod mysql;
+pub(crate) mod postgres;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tokio_postgres::{Client, SimpleQueryMessage};
-
 use crate::canonical::Canon;
 use crate::commands::Commands;
-use crate::postgres::describe;
+use crate::server::Session;
 
 /// One row as canonical text; `None` is NULL.
 pub type Row = Vec<Option<String>>;
@@ -36,85 +37,12 @@ pub struct Table {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// What is replicated: all but generated columns.
+    /// What is replicated.
     pub columns: Vec<Column>,
-    /// Places in `columns` of the replica identity's key; empty without one.
+    /// Places in `columns` of the key that changes of a row name it by; empty without one.
     pub key: Vec<usize>,
-}
-
-/// Reads the tables of some schemas from the catalog; partitions are left to their parent.
-pub async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Table>, String> {
-    let schemas = schemas
-        .iter()
-        .map(|s| literal(s))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let query = format!(
-        "SELECT n.nspname, c.relname, a.attname, coalesce(b.typname, t.typname), \
-           coalesce(array_position(i.indkey::int2[], a.attnum), -1), \
-           format_type(a.atttypid, NULL), (SELECT p.attrelid FROM pg_attribute p WHERE p.attname = a.attname AND p.atthasmissing \
-             AND (p.attrelid = c.oid OR p.attrelid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf)) LIMIT 1) \
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' \
-         JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype AND t.typtype = 'd' \
-         LEFT JOIN pg_index i ON i.indrelid = c.oid AND (i.indisreplident OR (i.indisprimary AND c.relreplident IN ('d', 'f'))) \
-         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname IN ({schemas}) \
-         ORDER BY 1, 2, a.attnum"
-    );
-    let mut tables: Vec<Table> = Vec::new();
-    for row in text_rows(client, &query).await? {
-        let [
-            Some(schema),
-            Some(name),
-            Some(column),
-            Some(typname),
-            Some(place),
-            Some(sql_type),
-            older,
-        ] = row.as_slice()
-        else {
-            return Err("the catalog gave a NULL".into());
-        };
-        if tables
-            .last()
-            .is_none_or(|t| t.schema != *schema || t.name != *name)
-        {
-            tables.push(Table {
-                schema: schema.clone(),
-                name: name.clone(),
-                columns: vec![],
-                key: vec![],
-            });
-        }
-        if let Some(table) = tables.last_mut() {
-            if place != "-1" {
-                table.key.push(table.columns.len());
-            }
-            let canon = Canon::of(typname);
-            // Of a partitioned table the partitions know it.
-            let missing = match older {
-                Some(oid) => {
-                    let value = format!("((attmissingval::text::text[])[1]::{sql_type})");
-                    let query = format!(
-                        "SELECT {} FROM pg_attribute WHERE attrelid = {oid} AND attname = {}",
-                        canon.postgres(&value),
-                        literal(column)
-                    );
-                    let rows = text_rows(client, &query).await?;
-                    rows.into_iter()
-                        .next()
-                        .and_then(|row| row.into_iter().next().flatten())
-                }
-                None => None,
-            };
-            table.columns.push(Column {
-                name: column.clone(),
-                canon,
-                missing,
-            });
-        }
-    }
-    Ok(tables)
+    /// Reads its columns from the source, as text that [`Canon`] understands.
+    pub query: String,
 }
 
 impl Table {
@@ -122,20 +50,6 @@ impl Table {
     #[must_use]
     pub fn qualified(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
-    }
-
-    /// The query that reads it from the source.
-    #[must_use]
-    pub fn postgres_query(&self) -> String {
-        let columns = self
-            .columns
-            .iter()
-            .map(|c| c.canon.postgres(&quoted(&c.name)));
-        format!(
-            "SELECT {} FROM {}",
-            columns.collect::<Vec<_>>().join(", "),
-            self.qualified()
-        )
     }
 
     /// The query that reads it from anything that DuckDB can read.
@@ -255,9 +169,14 @@ fn shown(value: Option<&str>) -> String {
     }
 }
 
+/// The tables of some schemas, as the source has them now.
+pub async fn tables(session: &impl Session, schemas: &[&str]) -> Result<Vec<Table>, String> {
+    session.tables(schemas).await
+}
+
 /// Reads a table of the source.
-pub async fn source(client: &Client, table: &Table) -> Result<Content, String> {
-    Ok(table.content(text_rows(client, &table.postgres_query()).await?))
+pub async fn source(session: &impl Session, table: &Table) -> Result<Content, String> {
+    Ok(table.content(session.rows(&table.query).await?))
 }
 
 /// Reads a table of the warehouse through the running daemon.
@@ -278,20 +197,20 @@ pub fn warehouse_file(path: &Path, table: &Table) -> Result<Content, String> {
     )?))
 }
 
-/// Compares every table of some schemas, source against warehouse through the running daemon.
+/// Compares every table of some schemas with what `sink` reads of it.
 ///
 /// # Errors
 ///
 /// The differences of all tables, or what kept a table from being read.
-pub async fn warehouse_equal(
-    client: &Client,
-    commands: &Commands,
+pub async fn equal(
+    session: &impl Session,
     schemas: &[&str],
+    sink: impl Fn(&Table) -> Result<Content, String>,
 ) -> Result<(), String> {
     let mut differences = String::new();
-    for table in tables(client, schemas).await? {
-        let ours = source(client, &table).await?;
-        match warehouse(commands, &table) {
+    for table in session.tables(schemas).await? {
+        let ours = source(session, &table).await?;
+        match sink(&table) {
             Ok(theirs) => differences.extend(table.difference(&ours, &theirs)),
             Err(error) => differences.push_str(&format!("{}: {error}\n", table.qualified())),
         }
@@ -303,29 +222,22 @@ pub async fn warehouse_equal(
     }
 }
 
-/// Compares every table of some schemas, source against the warehouse's file after a stop.
-///
-/// # Errors
-///
-/// As [`warehouse_equal`].
+/// [`equal`], source against warehouse through the running daemon.
+pub async fn warehouse_equal(
+    session: &impl Session,
+    commands: &Commands,
+    schemas: &[&str],
+) -> Result<(), String> {
+    equal(session, schemas, |table| warehouse(commands, table)).await
+}
+
+/// [`equal`], source against the warehouse's file after a stop.
 pub async fn warehouse_file_equal(
-    client: &Client,
+    session: &impl Session,
     path: &Path,
     schemas: &[&str],
 ) -> Result<(), String> {
-    let mut differences = String::new();
-    for table in tables(client, schemas).await? {
-        let ours = source(client, &table).await?;
-        match warehouse_file(path, &table) {
-            Ok(theirs) => differences.extend(table.difference(&ours, &theirs)),
-            Err(error) => differences.push_str(&format!("{}: {error}\n", table.qualified())),
-        }
-    }
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(differences)
-    }
+    equal(session, schemas, |table| warehouse_file(path, table)).await
 }
 
 /// The rows of a query that gives text only.
@@ -344,23 +256,6 @@ pub fn duckdb_rows(connection: &duckdb::Connection, query: &str) -> Result<Vec<R
         );
     }
     Ok(all)
-}
-
-/// The rows of a query by the simple protocol, as PostgreSQL prints them.
-pub async fn text_rows(client: &Client, query: &str) -> Result<Vec<Row>, String> {
-    let messages = client
-        .simple_query(query)
-        .await
-        .map_err(|e| format!("{}\n{query}", describe(&e)))?;
-    let rows = messages.into_iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(
-            (0..row.len())
-                .map(|i| row.get(i).map(str::to_owned))
-                .collect(),
-        ),
-        _ => None,
-    });
-    Ok(rows.collect())
 }
 
 /// A name in double quotes, as PostgreSQL and DuckDB both write it.

@@ -332,13 +332,15 @@ impl Drop for Daemon {
     }
 }
 
-/// The configuration most tests use: a warehouse in DuckDB and a lake of Parquet, short limits.
+/// The configuration most tests use: a warehouse in DuckDB and a lake of Parquet, short limits. The URL's scheme names
+/// the connector.
 #[must_use]
 pub fn standard_config(url: &str, tables: &str) -> String {
+    let kind = url.split(':').next().unwrap_or_default();
     format!(
         "name: shop\n\
          data_dir: ./data\n\
-         source:\n  type: postgres\n  url: {url}\n  tables: {tables}\n\
+         source:\n  type: {kind}\n  url: {url}\n  tables: {tables}\n\
          sinks:\n  warehouse:\n    type: duckdb\n    path: warehouse.duckdb\n    mode: upsert\n  \
          lake:\n    type: parquet\n    url: ./lake\n\
          snapshot:\n  chunk_bytes: 1MiB\n\

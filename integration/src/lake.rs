@@ -9,29 +9,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use tokio_postgres::Client;
-
 use crate::compare::{self, Content, Row, Table, duckdb_rows, literal, quoted};
+use crate::server::Session;
 
-/// Compares every table of some schemas, source against the lake in a folder.
-///
-/// # Errors
-///
-/// The differences of all tables, or what kept a table from being read.
-pub async fn equal(client: &Client, folder: &Path, schemas: &[&str]) -> Result<(), String> {
-    let mut differences = String::new();
-    for table in compare::tables(client, schemas).await? {
-        let ours = compare::source(client, &table).await?;
-        match content(folder, &table) {
-            Ok(theirs) => differences.extend(table.difference(&ours, &theirs)),
-            Err(error) => differences.push_str(&format!("{}: {error}\n", table.qualified())),
-        }
-    }
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(differences)
-    }
+/// [`compare::equal`], source against the lake in a folder.
+pub async fn equal(session: &impl Session, folder: &Path, schemas: &[&str]) -> Result<(), String> {
+    compare::equal(session, schemas, |table| content(folder, table)).await
 }
 
 /// Columns of ours before those of the table: op, seq, absent, file.
@@ -265,6 +248,7 @@ mod tests {
                 column("day", "date"),
             ],
             key: key.to_vec(),
+            query: String::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | room | owns |
 //! |---|---|
+//! | [`server`] | what all below needs of a source, whatever its kind |
 //! | [`postgres`], [`mysql`] | throw-away servers |
 //! | `unprivileged` | how any server's program runs |
 //! | [`daemon`], [`commands`] | the `cdc` binary as a child process, killed and questioned from outside |
@@ -28,6 +29,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod proxy;
 pub mod scene;
+pub mod server;
 pub mod small_disk;
 mod unprivileged;
 pub mod workload;

@@ -11,10 +11,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder};
+use mysql_async::{Conn, Opts, OptsBuilder, Value};
 use rustix::process::Signal;
+use tokio::sync::Mutex;
 
-use crate::{eventually, free_port, unprivileged};
+use crate::compare::{Row, Table};
+use crate::server::{Refusal, Server, Session};
+use crate::workload::Script;
+use crate::{compare, eventually, free_port, unprivileged, workload};
+
+pub use crate::server::Stop;
 
 /// Whose server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,15 +42,6 @@ impl fmt::Display for Flavor {
 
 /// Both, for tests that hold for either.
 pub const FLAVORS: [Flavor; 2] = [Flavor::MySql, Flavor::MariaDb];
-
-/// How a server goes down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// Everything is written out.
-    Fast,
-    /// `kill -9`: the next start recovers from the logs.
-    Immediate,
-}
 
 /// What to start: flavor and deviations from a server whose binlog can be followed.
 #[derive(Debug, Clone)]
@@ -247,12 +244,6 @@ impl Mysql {
         child.wait().expect("the child can be awaited");
     }
 
-    /// Stops and starts it.
-    pub async fn restart(&mut self, how: Stop) {
-        self.stop(how);
-        self.boot().await;
-    }
-
     /// Changes a setting for the next [`boot`](Self::boot).
     pub fn set(&mut self, name: &str, value: &str) {
         self.wanted.settings.push((name.into(), value.into()));
@@ -262,12 +253,6 @@ impl Mysql {
     #[must_use]
     pub fn flavor(&self) -> Flavor {
         self.wanted.flavor
-    }
-
-    /// The port on 127.0.0.1.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     /// The server's folder.
@@ -297,34 +282,23 @@ impl Mysql {
     /// How a user without password reaches it: by the Unix socket, so that faults of a TCP path do not touch it.
     #[must_use]
     pub fn options(&self, user: &str, database: &str) -> Opts {
-        options(&self.socket(), user, database)
+        OptsBuilder::default()
+            .socket(Some(self.socket().display().to_string()))
+            .user(Some(user))
+            .db_name((!database.is_empty()).then_some(database))
+            .max_allowed_packet(Some(256 << 20))
+            .into()
     }
 
-    /// Root's session, in UTC and UTF-8.
-    pub async fn client(&self) -> Conn {
-        connect(self.options("root", ""))
+    /// A user's session, in UTC and UTF-8.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses it.
+    pub async fn client_of(&self, user: &str) -> Client {
+        Client::open(self.options(user, ""))
             .await
-            .unwrap_or_else(|error| panic!("the server refuses a session: {error}\n{}", self.log()))
-    }
-
-    /// Runs statements, separated by semicolons, as root in a session of their own.
-    pub async fn execute(&self, statements: &str) {
-        let mut client = self.client().await;
-        execute(&mut client, statements)
-            .await
-            .unwrap_or_else(|error| panic!("{statements}\n{error}"));
-        // The session is dropped otherwise, which leaves the server to find out.
-        let _ = client.disconnect().await;
-    }
-
-    /// The first value of the first row of a query, as text.
-    pub async fn value(&self, query: &str) -> Option<String> {
-        let mut client = self.client().await;
-        let rows = text_rows(&mut client, query)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
-        let _ = client.disconnect().await;
-        rows.into_iter().next()?.into_iter().next()?
+            .unwrap_or_else(|error| panic!("no session of {user}: {error}\n{}", self.log_end()))
     }
 
     /// A program of the server's own package, as `mysqlbinlog`, that runs as the server's user.
@@ -345,12 +319,6 @@ impl Mysql {
         std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
     }
 
-    /// The last lines of the server's log.
-    #[must_use]
-    pub fn log_end(&self) -> String {
-        unprivileged::log_end(&self.log())
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -366,47 +334,97 @@ impl Drop for Mysql {
     }
 }
 
-/// A session in UTC and UTF-8 that keeps the server's text as it is.
-pub async fn connect(options: Opts) -> Result<Conn, mysql_async::Error> {
-    let mut client = Conn::new(options).await?;
-    client
-        .query_drop(
-            "SET NAMES utf8mb4, time_zone = '+00:00', SESSION group_concat_max_len = 1000000",
-        )
-        .await?;
-    Ok(client)
+impl Server for Mysql {
+    type Session = Client;
+    type Address = Opts;
+
+    fn script() -> &'static Script {
+        &workload::mysql::SCRIPT
+    }
+
+    fn address(&self) -> Opts {
+        self.options("root", "")
+    }
+
+    async fn connect(address: &Opts) -> Result<Client, String> {
+        Client::open(address.clone())
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    fn url_at(port: u16) -> String {
+        format!("mysql://root@127.0.0.1:{port}")
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    async fn restart(&mut self, how: Stop) {
+        self.stop(how);
+        self.boot().await;
+    }
+
+    fn log_end(&self) -> String {
+        unprivileged::log_end(&self.log())
+    }
 }
 
-/// How a user without password reaches a server by its Unix socket.
-#[must_use]
-pub fn options(socket: &Path, user: &str, database: &str) -> Opts {
-    OptsBuilder::default()
-        .socket(Some(socket.display().to_string()))
-        .user(Some(user))
-        .db_name((!database.is_empty()).then_some(database))
-        .max_allowed_packet(Some(256 << 20))
-        .into()
+/// A session in UTC and UTF-8.
+#[derive(Debug)]
+pub struct Client(Mutex<Conn>);
+
+impl Client {
+    /// Opens one.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn open(options: Opts) -> Result<Self, mysql_async::Error> {
+        let mut session = Conn::new(options).await?;
+        session
+            .query_drop(
+                "SET NAMES utf8mb4, time_zone = '+00:00', SESSION group_concat_max_len = 1000000",
+            )
+            .await?;
+        Ok(Self(Mutex::new(session)))
+    }
 }
 
-/// Runs statements, separated by semicolons; the first error ends them.
-pub async fn execute(client: &mut Conn, statements: &str) -> Result<(), mysql_async::Error> {
-    client.query_drop(statements).await
-}
+impl Session for Client {
+    async fn execute(&self, statements: &str) -> Result<(), Refusal> {
+        let outcome = self.0.lock().await.query_drop(statements).await;
+        outcome.map_err(|error| Refusal {
+            // Shutdowns, kills, lock time-outs and deadlocks, which end the transaction.
+            expected: match &error {
+                mysql_async::Error::Server(server) => {
+                    matches!(server.code, 1053 | 1205 | 1213 | 1317 | 1927 | 3169)
+                }
+                _ => true,
+            },
+            text: error.to_string(),
+        })
+    }
 
-/// The rows of a query by the text protocol, as the server prints them.
-pub async fn text_rows(client: &mut Conn, query: &str) -> Result<Vec<Vec<Option<String>>>, String> {
-    let said = |error: mysql_async::Error| format!("{error}\n{query}");
-    let rows: Vec<mysql_async::Row> = client.query(query).await.map_err(said)?;
-    let text = |value: mysql_async::Value| match value {
-        mysql_async::Value::NULL => Ok(None),
-        mysql_async::Value::Bytes(bytes) => String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| format!("a value is not text\n{query}")),
-        other => Err(format!("the text protocol gave {other:?}\n{query}")),
-    };
-    rows.into_iter()
-        .map(|row| row.unwrap().into_iter().map(text).collect())
-        .collect()
+    /// By the text protocol; every value has to be UTF-8.
+    async fn rows(&self, query: &str) -> Result<Vec<Row>, String> {
+        let said = |error: mysql_async::Error| format!("{error}\n{query}");
+        let rows: Vec<mysql_async::Row> = self.0.lock().await.query(query).await.map_err(said)?;
+        let text = |value: Value| match value {
+            Value::NULL => Ok(None),
+            Value::Bytes(bytes) => String::from_utf8(bytes)
+                .map(Some)
+                .map_err(|_| format!("a value is not text\n{query}")),
+            other => Err(format!("the text protocol gave {other:?}\n{query}")),
+        };
+        rows.into_iter()
+            .map(|row| row.unwrap().into_iter().map(text).collect())
+            .collect()
+    }
+
+    async fn tables(&self, schemas: &[&str]) -> Result<Vec<Table>, String> {
+        compare::mysql::tables(self, schemas).await
+    }
 }
 
 /// Where the programs of a flavor are.

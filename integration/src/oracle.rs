@@ -19,9 +19,29 @@ use rand::{Rng, SeedableRng};
 use crate::compare;
 use crate::daemon::{Daemon, standard_config};
 use crate::lake;
-use crate::postgres::{Postgres, Stop, Wanted};
+use crate::mysql::{self, Flavor, Mysql};
+use crate::postgres::{self, Postgres};
 use crate::proxy::{Path, Proxy};
+use crate::server::{Server, Stop};
 use crate::workload::{Mix, PATTERNS, SCHEMAS, SUM, TOTAL, Workload};
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// PostgreSQL of a major version.
+    Postgres(u32),
+    /// MySQL or MariaDB.
+    Mysql(Flavor),
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Postgres(version) => write!(f, "postgres-{version}"),
+            Self::Mysql(flavor) => flavor.fmt(f),
+        }
+    }
+}
 
 /// How long a seed runs.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +85,7 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// Runs one seed on a server of a major version.
+/// Runs one seed on a server of a kind.
 ///
 /// # Errors
 ///
@@ -74,13 +94,41 @@ impl std::fmt::Display for Tally {
 /// # Panics
 ///
 /// When servers or workload themselves fail.
-pub async fn run(seed: u64, version: u32, length: Length) -> Result<Tally, String> {
-    let mut round = Round::new(seed, version).await;
+pub async fn run(seed: u64, kind: Kind, length: Length) -> Result<Tally, String> {
+    match kind {
+        Kind::Postgres(version) => {
+            // Large transactions are streamed, or spilled, at once.
+            let wanted = postgres::Wanted::version(version)
+                .set("wal_sender_timeout", "10s")
+                .set("logical_decoding_work_mem", "64kB");
+            run_on::<Postgres>(wanted.start().await, seed, kind, length).await
+        }
+        Kind::Mysql(flavor) => {
+            // Files of the log change often; some seeds have compressed transactions.
+            let mut wanted = mysql::Wanted::flavor(flavor).set("max-binlog-size", "1048576");
+            if seed.is_multiple_of(2) {
+                wanted = match flavor {
+                    Flavor::MySql => wanted.set("binlog-transaction-compression", "ON"),
+                    Flavor::MariaDb => wanted.set("log-bin-compress", "ON"),
+                };
+            }
+            run_on::<Mysql>(wanted.start().await, seed, kind, length).await
+        }
+    }
+}
+
+async fn run_on<S: Server + Sync>(
+    server: S,
+    seed: u64,
+    kind: Kind,
+    length: Length,
+) -> Result<Tally, String> {
+    let mut round = Round::new(server, seed).await;
     let outcome = round.all(length).await;
     outcome.map_err(|what| {
         let folder = round.daemon.keep();
         format!(
-            "seed {seed} postgres {version}: {what}\nthe daemon's folder is kept: {}\n{}\n{}",
+            "seed {seed} {kind}: {what}\nthe daemon's folder is kept: {}\n{}\n{}",
             folder.display(),
             round.daemon.log_end(),
             round.server.log_end()
@@ -88,35 +136,23 @@ pub async fn run(seed: u64, version: u32, length: Length) -> Result<Tally, Strin
     })
 }
 
-struct Round {
-    server: Postgres,
+struct Round<S: Server> {
+    server: S,
     proxy: Proxy,
     daemon: Daemon,
-    workload: Workload,
+    workload: Workload<S>,
     random: StdRng,
     tally: Tally,
     start: Instant,
 }
 
-impl Round {
-    async fn new(seed: u64, version: u32) -> Self {
+impl<S: Server + Sync> Round<S> {
+    async fn new(server: S, seed: u64) -> Self {
         let start = Instant::now();
-        let mut wanted = Wanted::version(version).set("wal_sender_timeout", "10s");
-        if version >= 13 {
-            // Large transactions are streamed, or spilled, at once.
-            wanted = wanted.set("logical_decoding_work_mem", "64kB");
-        }
-        let server = wanted.start().await;
         let mut random = StdRng::seed_from_u64(seed ^ 0x0123_4567_89ab_cdef);
-        let workload = Workload::create(
-            &server.socket_url("postgres", "postgres"),
-            seed,
-            Mix::default(),
-        )
-        .await;
+        let workload = Workload::create(server.address(), seed, Mix::default()).await;
         let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
-        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", proxy.port());
-        let mut config = standard_config(&url, PATTERNS);
+        let mut config = standard_config(&S::url_at(proxy.port()), PATTERNS);
         if random.random() {
             config.push_str("acknowledge: journal\n");
         }
@@ -162,8 +198,8 @@ impl Round {
         if !status.success() {
             return Err(format!("SIGTERM ended the daemon with {status}"));
         }
-        let client = self.server.client().await;
-        compare::warehouse_file_equal(&client, &self.daemon.path("warehouse.duckdb"), &SCHEMAS)
+        let session = self.server.session().await;
+        compare::warehouse_file_equal(&session, &self.daemon.path("warehouse.duckdb"), &SCHEMAS)
             .await?;
         self.daemon.assert_log_clean();
         self.tally.committed = self.workload.committed;
@@ -282,11 +318,11 @@ impl Round {
         self.still_there()?;
         self.daemon.streaming().await;
         self.daemon.caught_up(Duration::from_secs(90)).await;
-        let client = self.server.client().await;
-        compare::warehouse_equal(&client, &self.daemon, &SCHEMAS)
+        let session = self.server.session().await;
+        compare::warehouse_equal(&session, &self.daemon, &SCHEMAS)
             .await
             .map_err(|d| format!("warehouse:\n{d}"))?;
-        lake::equal(&client, &self.daemon.path("lake"), &SCHEMAS)
+        lake::equal(&session, &self.daemon.path("lake"), &SCHEMAS)
             .await
             .map_err(|d| format!("lake:\n{d}"))
     }

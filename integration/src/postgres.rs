@@ -10,18 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::{eventually, free_port, unprivileged};
+use crate::compare::{Row, Table};
+use crate::server::{Refusal, Server, Session};
+use crate::workload::Script;
+use crate::{compare, eventually, free_port, unprivileged, workload};
 
-/// How a server goes down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// Clients are sent away and everything is written out.
-    Fast,
-    /// As after a crash: the next start recovers from the log.
-    Immediate,
-}
+pub use crate::server::Stop;
 
 /// What to start: version and deviations from a server that is ready for logical replication.
 #[derive(Debug, Clone)]
@@ -197,12 +193,6 @@ impl Postgres {
         child.wait().expect("the child can be awaited");
     }
 
-    /// Stops and starts it.
-    pub async fn restart(&mut self, how: Stop) {
-        self.stop(how);
-        self.boot().await;
-    }
-
     /// Makes it a standby and promotes it, which begins a new timeline.
     pub async fn promote(&mut self) {
         self.stop(Stop::Fast);
@@ -223,12 +213,6 @@ impl Postgres {
     #[must_use]
     pub fn major(&self) -> u32 {
         self.wanted.version
-    }
-
-    /// The port on 127.0.0.1.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     /// The folder that holds the Unix socket.
@@ -265,35 +249,10 @@ impl Postgres {
             .unwrap_or_else(|error| panic!("PostgreSQL refuses a session: {error}\n{}", self.log()))
     }
 
-    /// Runs statements as superuser in a session of their own.
-    pub async fn execute(&self, statements: &str) {
-        self.client()
-            .await
-            .batch_execute(statements)
-            .await
-            .unwrap_or_else(|error| panic!("{statements}\n{}", describe(&error)));
-    }
-
-    /// The only value of the only row of a query, as text.
-    pub async fn value(&self, query: &str) -> Option<String> {
-        let rows = self.client().await.simple_query(query).await;
-        let rows = rows.unwrap_or_else(|error| panic!("{query}\n{}", describe(&error)));
-        rows.into_iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
-            _ => None,
-        })?
-    }
-
     /// What the server has written so far.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
-    }
-
-    /// The last lines of the server's log.
-    #[must_use]
-    pub fn log_end(&self) -> String {
-        unprivileged::log_end(&self.log())
     }
 
     /// The certificate that the server shows, which is its own authority.
@@ -330,6 +289,62 @@ impl Postgres {
     }
 }
 
+impl Server for Postgres {
+    type Session = Client;
+    type Address = String;
+
+    fn script() -> &'static Script {
+        &workload::postgres::SCRIPT
+    }
+
+    fn address(&self) -> String {
+        self.socket_url("postgres", "postgres")
+    }
+
+    async fn connect(address: &String) -> Result<Client, String> {
+        connect(address).await.map_err(|e| describe(&e))
+    }
+
+    fn url_at(port: u16) -> String {
+        format!("postgres://postgres@127.0.0.1:{port}/postgres")
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    async fn restart(&mut self, how: Stop) {
+        self.stop(how);
+        self.boot().await;
+    }
+
+    fn log_end(&self) -> String {
+        unprivileged::log_end(&self.log())
+    }
+}
+
+impl Session for Client {
+    async fn execute(&self, statements: &str) -> Result<(), Refusal> {
+        self.batch_execute(statements).await.map_err(|error| {
+            // The server goes away (57P…), or a copy holds schema changes off for longer than we wait (55P03).
+            let code = error.as_db_error().map(|db| db.code().code().to_owned());
+            Refusal {
+                text: describe(&error),
+                expected: self.is_closed()
+                    || code.is_none_or(|c| c.starts_with("57P") || c == "55P03"),
+            }
+        })
+    }
+
+    async fn rows(&self, query: &str) -> Result<Vec<Row>, String> {
+        text_rows(self, query).await
+    }
+
+    async fn tables(&self, schemas: &[&str]) -> Result<Vec<Table>, String> {
+        compare::postgres::tables(self, schemas).await
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop(Stop::Immediate);
@@ -351,6 +366,23 @@ pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
         let _ = connection.await;
     });
     Ok(client)
+}
+
+/// The rows of a query by the simple protocol, as PostgreSQL prints them.
+pub async fn text_rows(client: &Client, query: &str) -> Result<Vec<Row>, String> {
+    let messages = client
+        .simple_query(query)
+        .await
+        .map_err(|e| format!("{}\n{query}", describe(&e)))?;
+    let rows = messages.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(
+            (0..row.len())
+                .map(|i| row.get(i).map(str::to_owned))
+                .collect(),
+        ),
+        _ => None,
+    });
+    Ok(rows.collect())
 }
 
 /// An error with the server's own words.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::daemon::{Daemon, standard_config};
 use crate::postgres::{Postgres, Wanted};
+use crate::server::Server;
 use crate::{compare, eventually, lake};
 
 /// The schema that scenes replicate.
@@ -14,9 +15,9 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A server and a daemon.
 #[derive(Debug)]
-pub struct Scene {
+pub struct Scene<S = Postgres> {
     /// The source.
-    pub server: Postgres,
+    pub server: S,
     /// What replicates it.
     pub daemon: Daemon,
 }
@@ -24,20 +25,15 @@ pub struct Scene {
 impl Scene {
     /// Starts a server, creates the schema `shop`, runs statements; the daemon is configured and not started.
     pub async fn new(wanted: Wanted, statements: &str) -> Self {
-        let server = wanted.start().await;
-        server
-            .execute(&format!("CREATE SCHEMA {SCHEMA}; {statements}"))
-            .await;
-        let url = server.url("postgres", "postgres");
-        let daemon = Daemon::new(&url, r#"["shop.*"]"#);
-        Self { server, daemon }
+        Self::on(wanted.start().await, statements).await
     }
 
     /// The same with the daemon started and every table streaming.
     pub async fn streaming(version: u32, statements: &str) -> Self {
-        let mut scene = Self::new(Wanted::version(version), statements).await;
-        scene.daemon.start_streaming().await;
-        scene
+        Self::new(Wanted::version(version), statements)
+            .await
+            .started()
+            .await
     }
 
     /// The standard configuration of this scene with more YAML at its end, and a user of choice.
@@ -45,6 +41,29 @@ impl Scene {
         let url = self.server.url(user, "postgres");
         let config = standard_config(&url, r#"["shop.*"]"#);
         self.daemon.configure(&format!("{config}{more}"));
+    }
+
+    /// The position up to which the server may drop its log for us.
+    pub async fn confirmed(&self) -> Option<String> {
+        let query = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE NOT temporary";
+        self.server.value(query).await
+    }
+}
+
+impl<S: Server + Sync> Scene<S> {
+    /// Creates the schema `shop` on a server and runs statements; the daemon is configured and not started.
+    pub async fn on(server: S, statements: &str) -> Self {
+        server
+            .execute(&format!("CREATE SCHEMA {SCHEMA}; {statements}"))
+            .await;
+        let daemon = Daemon::new(&S::url_at(server.port()), r#"["shop.*"]"#);
+        Self { server, daemon }
+    }
+
+    /// The daemon started and every table streaming.
+    pub async fn started(mut self) -> Self {
+        self.daemon.start_streaming().await;
+        self
     }
 
     /// Runs statements at the source.
@@ -59,11 +78,13 @@ impl Scene {
     /// With the differences.
     pub async fn assert_equal(&mut self) {
         self.daemon.caught_up(LIMIT).await;
-        let client = self.server.client().await;
-        if let Err(differences) = compare::warehouse_equal(&client, &self.daemon, &[SCHEMA]).await {
+        let session = self.server.session().await;
+        if let Err(differences) = compare::warehouse_equal(&session, &self.daemon, &[SCHEMA]).await
+        {
             panic!("warehouse:\n{differences}\n{}", self.daemon.log_end());
         }
-        if let Err(differences) = lake::equal(&client, &self.daemon.path("lake"), &[SCHEMA]).await {
+        if let Err(differences) = lake::equal(&session, &self.daemon.path("lake"), &[SCHEMA]).await
+        {
             panic!("lake:\n{differences}\n{}", self.daemon.log_end());
         }
         self.daemon.assert_log_clean();
@@ -87,12 +108,6 @@ impl Scene {
             }
         })
         .await;
-    }
-
-    /// The position up to which the server may drop its log for us.
-    pub async fn confirmed(&self) -> Option<String> {
-        let query = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE NOT temporary";
-        self.server.value(query).await
     }
 }
 

@@ -7,15 +7,17 @@
 //!
 //! Constant throughout: `sum(balance)` over `shop.account` and `shop.vault` together is [`TOTAL`].
 
-mod statements;
+pub(crate) mod mysql;
+pub(crate) mod postgres;
+mod writer;
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio_postgres::Client;
 
-use crate::postgres::{connect, describe};
+use crate::server::{Server, Session as _};
+use writer::Writer;
 
 /// The schemas that the workload writes.
 pub const SCHEMAS: [&str; 2] = ["shop", r#"Odd "Schema"#];
@@ -26,8 +28,8 @@ pub const PATTERNS: &str = r#"["shop.*", '"Odd ""Schema".*']"#;
 /// What all balances add up to at every commit.
 pub const TOTAL: i64 = 2 * ACCOUNTS * 1_000;
 
-/// The query that adds them up in a sink.
-pub const SUM: &str = "SELECT CAST((SELECT sum(balance) FROM shop.account) + (SELECT sum(balance) FROM shop.vault) AS BIGINT) AS c0";
+/// The query that adds them up, in the source as in a sink.
+pub const SUM: &str = "SELECT CAST((SELECT sum(balance) FROM shop.account) + (SELECT sum(balance) FROM shop.vault) AS DECIMAL(18, 0)) AS c0";
 
 const ACCOUNTS: i64 = 60;
 const SESSIONS: u64 = 3;
@@ -53,13 +55,31 @@ impl Default for Mix {
     }
 }
 
+/// What the workload does on one kind of server. Every statement succeeds whatever rows there are, and touches only
+/// keys of its session, so that the only failure left is a lost server.
+#[derive(Debug)]
+pub struct Script {
+    /// Creates and fills the tables, with so many accounts.
+    schema: fn(i64) -> Vec<String>,
+    /// What a session begins with.
+    begin: &'static str,
+    /// What belongs together: a savepoint takes it back as a whole.
+    unit: fn(&mut Writer<'_>) -> Vec<String>,
+    /// Larger than what the server keeps in memory, with a part taken back.
+    many: fn(&mut Writer<'_>) -> Vec<String>,
+    /// Statements that empty tables.
+    truncates: &'static [&'static str],
+    /// Changes of a table's shape that a sink is to follow; the number makes names unique.
+    alterations: fn(u32) -> Vec<String>,
+}
+
 /// The driver.
 #[derive(Debug)]
-pub struct Workload {
-    url: String,
+pub struct Workload<S: Server> {
+    address: S::Address,
     random: StdRng,
     mix: Mix,
-    sessions: Vec<Session>,
+    sessions: Vec<Worker<S>>,
     columns_added: u32,
     /// Transactions committed so far.
     pub committed: u64,
@@ -67,39 +87,42 @@ pub struct Workload {
     pub rolled_back: u64,
 }
 
-struct Session {
+struct Worker<S: Server> {
     number: u64,
-    client: Option<Client>,
+    session: Option<S::Session>,
     /// Statements still to come in the open transaction; empty: none is open.
     pending: Vec<String>,
 }
 
-impl std::fmt::Debug for Session {
+impl<S: Server> std::fmt::Debug for Worker<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("Worker")
             .field("number", &self.number)
             .field("pending", &self.pending.len())
             .finish()
     }
 }
 
-impl Workload {
+impl<S: Server> Workload<S> {
     /// Creates the tables with some rows in them.
-    pub async fn create(url: &str, seed: u64, mix: Mix) -> Self {
-        let client = connect(url).await.expect("the source answers");
-        for statement in statements::schema(ACCOUNTS) {
-            client
-                .batch_execute(&statement)
-                .await
-                .unwrap_or_else(|error| panic!("{statement}\n{}", describe(&error)));
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses to.
+    pub async fn create(address: S::Address, seed: u64, mix: Mix) -> Self {
+        let session = S::connect(&address).await;
+        let session = session.unwrap_or_else(|error| panic!("no session: {error}"));
+        for statement in (S::script().schema)(ACCOUNTS) {
+            let outcome = session.execute(&statement).await;
+            outcome.unwrap_or_else(|refusal| panic!("{statement}\n{}", refusal.text));
         }
-        let sessions = (0..SESSIONS).map(|number| Session {
+        let sessions = (0..SESSIONS).map(|number| Worker {
             number,
-            client: None,
+            session: None,
             pending: vec![],
         });
         Self {
-            url: url.into(),
+            address,
             random: StdRng::seed_from_u64(seed),
             mix,
             sessions: sessions.collect(),
@@ -124,8 +147,8 @@ impl Workload {
                 return;
             }
             let number = self.sessions[place].number;
-            let mut statements =
-                statements::transaction(&mut self.random, number, SESSIONS, ACCOUNTS, self.mix.big);
+            let mut writer = Writer::new(&mut self.random, number, SESSIONS, ACCOUNTS);
+            let mut statements = writer.transaction(S::script(), self.mix.big);
             statements.reverse();
             self.sessions[place].pending = statements;
         }
@@ -156,18 +179,11 @@ impl Workload {
     async fn alone(&mut self) {
         let mut choices = Vec::new();
         if self.mix.truncate {
-            let truncates = [
-                "TRUNCATE shop.visit",
-                "TRUNCATE shop.visit, shop.page",
-                "TRUNCATE shop.measure",
-                "INSERT INTO shop.page VALUES (-1, 1, 'before') ON CONFLICT DO NOTHING; TRUNCATE shop.page; \
-                 INSERT INTO shop.page VALUES (-1, 2, 'after')",
-            ];
-            choices.extend(truncates.map(String::from));
+            choices.extend(S::script().truncates.iter().map(|s| (*s).to_owned()));
         }
         if self.mix.ddl {
             self.columns_added += 1;
-            choices.extend(statements::alterations(self.columns_added));
+            choices.extend((S::script().alterations)(self.columns_added));
         }
         if choices.is_empty() {
             return;
@@ -178,34 +194,31 @@ impl Workload {
 
     /// Whether it was executed; a lost session is forgotten together with its transaction.
     async fn run(&mut self, place: usize, statement: &str) -> bool {
-        let session = &mut self.sessions[place];
-        if session.client.is_none() {
-            match connect(&self.url).await {
-                Ok(client) => {
-                    let _ = client.batch_execute("SET lock_timeout = '5s'").await;
-                    session.client = Some(client);
+        let worker = &mut self.sessions[place];
+        if worker.session.is_none() {
+            match S::connect(&self.address).await {
+                Ok(session) => {
+                    // Should it be lost already, the next statement tells.
+                    let _ = session.execute(S::script().begin).await;
+                    worker.session = Some(session);
                 }
                 Err(_) => {
                     // The server restarts.
-                    session.pending.clear();
+                    worker.pending.clear();
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     return false;
                 }
             }
         }
-        let Some(client) = &session.client else {
+        let Some(session) = &worker.session else {
             return false;
         };
-        match client.batch_execute(statement).await {
+        match session.execute(statement).await {
             Ok(()) => true,
-            Err(error) => {
-                // The server goes away (57P…), or a copy holds schema changes off for longer than we wait (55P03).
-                let code = error.as_db_error().map(|db| db.code().code().to_owned());
-                let expected =
-                    client.is_closed() || code.is_none_or(|c| c.starts_with("57P") || c == "55P03");
-                assert!(expected, "{statement}\n{}", describe(&error));
-                session.client = None;
-                session.pending.clear();
+            Err(refusal) => {
+                assert!(refusal.expected, "{statement}\n{}", refusal.text);
+                worker.session = None;
+                worker.pending.clear();
                 false
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cdc_integration::daemon::{Daemon, PASSWORD, standard_config};
 use cdc_integration::postgres::{Stop, Wanted};
 use cdc_integration::scene::{LIMIT, Scene};
+use cdc_integration::server::Server as _;
 use cdc_integration::small_disk::SmallDisk;
 
 const TABLE: &str = "CREATE TABLE shop.t (id int PRIMARY KEY, v text); INSERT INTO shop.t SELECT i, 'Zaphod' FROM generate_series(1, 1000) i;";

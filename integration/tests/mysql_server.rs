@@ -1,6 +1,7 @@
 //! The throw-away MySQL and MariaDB servers themselves: what tests rely on when they start, crash and copy them.
 
-use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, Stop, Wanted, connect, text_rows};
+use cdc_integration::mysql::{Client, FLAVORS, Flavor, Mysql, Stop, Wanted};
+use cdc_integration::server::{Server as _, Session as _};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_ready_to_be_followed_and_keeps_commits_through_a_crash() {
@@ -28,8 +29,8 @@ async fn a_server_is_ready_to_be_followed_and_keeps_commits_through_a_crash() {
         );
         // By TCP, as the daemon comes.
         let options = mysql_async::Opts::from_url(&server.url("root", "shop")).expect("a URL");
-        let mut client = connect(options).await.expect("TCP is open");
-        let rows = text_rows(&mut client, "SELECT id FROM t ORDER BY id").await;
+        let client = Client::open(options).await.expect("TCP is open");
+        let rows = client.rows("SELECT id FROM t ORDER BY id").await;
         assert_eq!(
             rows,
             Ok(vec![vec![Some("1".into())], vec![Some("2".into())]])

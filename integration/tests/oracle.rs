@@ -1,13 +1,14 @@
 //! The crash oracle. A few seeds here; `make torture SEEDS=1..100 SOURCE=postgres` for as long as you doubt.
 //!
 //! `CDC_SEEDS` is a list of numbers and ranges (`7`, `1..100`, `3,9`), `CDC_SOURCE` is `postgres` (15 and 18 in
-//! turns) or `postgres-VERSION`.
+//! turns), `postgres-VERSION`, `mysql` or `mariadb`.
 #![expect(
     clippy::print_stdout,
     reason = "a torture run says what it did, seed by seed"
 )]
 
-use cdc_integration::oracle::{Length, run};
+use cdc_integration::mysql::Flavor;
+use cdc_integration::oracle::{Kind, Length, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sinks_equal_the_source_through_a_seeded_schedule_of_crashes() {
@@ -20,13 +21,11 @@ async fn the_sinks_equal_the_source_through_a_seeded_schedule_of_crashes() {
     };
     let mut failed = Vec::new();
     for seed in &seeds {
-        let version = version(&source, *seed);
-        match run(*seed, version, length).await {
-            Ok(tally) => println!("seed {seed} postgres {version}: {tally}"),
+        let kind = kind(&source, *seed);
+        match run(*seed, kind, length).await {
+            Ok(tally) => println!("seed {seed} {kind}: {tally}"),
             Err(what) => {
-                println!(
-                    "FAILED {what}\nagain: make torture SEEDS={seed} SOURCE=postgres-{version}"
-                );
+                println!("FAILED {what}\nagain: make torture SEEDS={seed} SOURCE={kind}");
                 failed.push(*seed);
             }
         }
@@ -40,16 +39,14 @@ async fn the_sinks_equal_the_source_through_a_seeded_schedule_of_crashes() {
     println!("{} seeds, no difference", seeds.len());
 }
 
-fn version(source: &str, seed: u64) -> u32 {
-    match source.split_once('-') {
-        Some(("postgres", version)) => version.parse().expect("CDC_SOURCE is postgres-VERSION"),
-        _ => {
-            assert_eq!(
-                source, "postgres",
-                "CDC_SOURCE is postgres or postgres-VERSION"
-            );
-            if seed.is_multiple_of(2) { 18 } else { 15 }
-        }
+fn kind(source: &str, seed: u64) -> Kind {
+    let version = source.strip_prefix("postgres-").map(str::parse);
+    match (source, version) {
+        ("mysql", _) => Kind::Mysql(Flavor::MySql),
+        ("mariadb", _) => Kind::Mysql(Flavor::MariaDb),
+        ("postgres", _) => Kind::Postgres(if seed.is_multiple_of(2) { 18 } else { 15 }),
+        (_, Some(Ok(version))) => Kind::Postgres(version),
+        _ => panic!("CDC_SOURCE is postgres, postgres-VERSION, mysql or mariadb, and not {source}"),
     }
 }
 

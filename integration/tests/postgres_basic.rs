@@ -2,6 +2,7 @@
 
 use cdc_integration::compare;
 use cdc_integration::scene::{SCHEMA, Scene, versions};
+use cdc_integration::server::Server as _;
 
 const TABLES: &str = "
     CREATE TABLE shop.customer (id bigint PRIMARY KEY, name text, seen timestamptz);

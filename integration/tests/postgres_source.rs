@@ -11,6 +11,7 @@ use cdc_api::{
     TableSchema,
 };
 use cdc_integration::postgres::{Postgres, Stop, Wanted, describe};
+use cdc_integration::server::Server as _;
 use cdc_postgres::{PostgresConfig, PostgresSource};
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -60,11 +61,18 @@ impl Database for Fresh {
     }
 }
 
+/// A folder for a source to remember in.
+fn folder() -> std::path::PathBuf {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a folder")
+        .keep()
+}
+
 /// The source of every table in `public`; `more` are further keys, as JSON.
 fn source(url: &str, more: &str) -> PostgresSource {
     let json = format!(r#"{{"url": "{url}", "tables": ["public.*"]{more}}}"#);
     let config: PostgresConfig = serde_json::from_str(&json).expect("a configuration");
-    PostgresSource::new(config, "suite").expect("a source")
+    PostgresSource::new(config, "suite", &folder()).expect("a source")
 }
 
 mod postgres_15 {

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use cdc_integration::commands::binary;
 use cdc_integration::postgres::{Postgres, connect, describe};
+use cdc_integration::server::Server as _;
 
 /// The blocks of a language that are marked for this test.
 fn blocks(text: &str, language: &str) -> Vec<String> {

@@ -3,69 +3,63 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cdc_integration::compare::{self, text_rows};
+use cdc_integration::compare;
 use cdc_integration::eventually;
-use cdc_integration::postgres::{Postgres, Stop, connect};
+use cdc_integration::mysql::{FLAVORS, Mysql};
+use cdc_integration::postgres::{Postgres, connect, text_rows};
 use cdc_integration::proxy::{Path, Proxy};
+use cdc_integration::server::{Server, Session as _, Stop};
 use cdc_integration::workload::{Mix, SCHEMAS, SUM, TOTAL, Workload};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_seed_replays_the_same_work_and_the_sum_is_constant() {
-    let mut contents = Vec::new();
-    for version in [15, 18] {
-        let server = Postgres::start(version).await;
-        let url = server.socket_url("postgres", "postgres");
-        let mut workload = Workload::create(
-            &url,
-            7,
-            Mix {
-                ddl: true,
-                big: true,
-                truncate: true,
-            },
-        )
-        .await;
-        for _ in 0..4_000 {
-            workload.step().await;
-        }
-        workload.settle().await;
-        assert!(workload.committed > 300, "{workload:?}");
-        assert!(workload.rolled_back > 10, "{workload:?}");
-        assert_eq!(server.value(SUM).await, Some(TOTAL.to_string()));
-        let client = server.client().await;
-        let mut content = Vec::new();
-        for table in compare::tables(&client, &SCHEMAS)
-            .await
-            .expect("the catalog")
-        {
-            // What is taken from the clock differs between two runs.
-            if table.name == "customer" || table.name == "visit" {
-                continue;
-            }
-            content.push((
-                table.name.clone(),
-                compare::source(&client, &table).await.expect("the source"),
-            ));
-        }
-        contents.push(content);
+/// Runs a seed and returns what is in the tables then.
+async fn worked<S: Server + Sync>(server: S) -> Vec<(String, compare::Content)> {
+    let mut workload = Workload::<S>::create(server.address(), 7, Mix::default()).await;
+    for _ in 0..4_000 {
+        workload.step().await;
     }
-    for ((name, first), (_, second)) in contents[0].iter().zip(&contents[1]) {
-        assert!(
-            first == second,
-            "{name} differs between two runs of one seed"
-        );
+    workload.settle().await;
+    assert!(workload.committed > 300, "{workload:?}");
+    assert!(workload.rolled_back > 10, "{workload:?}");
+    let session = server.session().await;
+    let sum = session.rows(SUM).await;
+    assert_eq!(sum, Ok(vec![vec![Some(TOTAL.to_string())]]));
+    let mut contents = Vec::new();
+    for table in session.tables(&SCHEMAS).await.expect("the catalog") {
+        // What is taken from the clock differs between two runs.
+        if table.name == "customer" || table.name == "visit" {
+            continue;
+        }
+        let content = compare::source(&session, &table).await;
+        contents.push((table.name.clone(), content.expect("the source")));
+    }
+    contents
+}
+
+fn assert_same(one: &[(String, compare::Content)], other: &[(String, compare::Content)]) {
+    assert_eq!(one.len(), other.len());
+    for ((name, one), (_, other)) in one.iter().zip(other) {
+        assert!(one == other, "{name} differs between two runs of one seed");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_workload_survives_restarts_of_the_server() {
-    let mut server = Postgres::start(15).await;
-    let mut workload = Workload::create(
-        &server.socket_url("postgres", "postgres"),
-        3,
-        Mix::default(),
-    )
-    .await;
+async fn a_seed_replays_the_same_work_and_the_sum_is_constant() {
+    let contents = [
+        worked(Postgres::start(15).await).await,
+        worked(Postgres::start(18).await).await,
+    ];
+    assert_same(&contents[0], &contents[1]);
+    for flavor in FLAVORS {
+        let contents = [
+            worked(Mysql::start(flavor).await).await,
+            worked(Mysql::start(flavor).await).await,
+        ];
+        assert_same(&contents[0], &contents[1]);
+    }
+}
+
+async fn survives_restarts<S: Server + Sync>(mut server: S) {
+    let mut workload = Workload::<S>::create(server.address(), 3, Mix::default()).await;
     for _ in 0..3 {
         for _ in 0..200 {
             workload.step().await;
@@ -73,7 +67,16 @@ async fn the_workload_survives_restarts_of_the_server() {
         server.restart(Stop::Immediate).await;
     }
     workload.settle().await;
-    assert_eq!(server.value(SUM).await, Some(TOTAL.to_string()));
+    let sum = server.value(SUM).await;
+    assert_eq!(sum, Some(TOTAL.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_workload_survives_restarts_of_the_server() {
+    survives_restarts(Postgres::start(15).await).await;
+    for flavor in FLAVORS {
+        survives_restarts(Mysql::start(flavor).await).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

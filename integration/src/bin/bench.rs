@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use cdc_integration::daemon::Daemon;
 use cdc_integration::measure::{Cost, median, run};
 use cdc_integration::postgres::{Postgres, Wanted};
+use cdc_integration::server::Server as _;
 
 const USAGE: &str = "bench [--rows N] [--pairs N] [--postgres VERSION] [W1] [W2]";
 

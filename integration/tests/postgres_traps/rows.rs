@@ -1,8 +1,8 @@
 //! Values that are not sent, keys that change, rows without a key.
 
-use cdc_integration::compare::text_rows;
 use cdc_integration::daemon::standard_config;
 use cdc_integration::postgres::Wanted;
+use cdc_integration::postgres::text_rows;
 use cdc_integration::scene::{LIMIT, Scene, versions};
 
 /// Long values that an update leaves alone are not sent: absent is not NULL.

@@ -8,6 +8,7 @@ use cdc_integration::eventually;
 use cdc_integration::postgres::Wanted;
 use cdc_integration::proxy::{Path, Proxy};
 use cdc_integration::scene::{LIMIT, Scene, versions};
+use cdc_integration::server::Server as _;
 
 const BIG: &str = "CREATE TABLE shop.t (id int PRIMARY KEY, v int, big text); ALTER TABLE shop.t ALTER big SET STORAGE EXTERNAL;
     INSERT INTO shop.t SELECT i, i, repeat('Zaphod', 10) FROM generate_series(1, 100000) i;

@@ -7,6 +7,7 @@ use cdc_integration::daemon::{Daemon, standard_config};
 use cdc_integration::postgres::Wanted;
 use cdc_integration::proxy::Proxy;
 use cdc_integration::scene::{LIMIT, Scene, versions};
+use cdc_integration::server::Server as _;
 use cdc_integration::{compare, eventually};
 
 /// Every transaction of some size is spilled or streamed by the server at once.
