@@ -44,7 +44,7 @@ bench: setup ## W1 and W2 beside their floors: W="W1 W2" ROWS=5000000 PAIRS=3
 	cargo build --release --locked --workspace --bins
 	@$(CARGO_TARGET_DIR)/release/bench --rows $(ROWS) --pairs $(or $(PAIRS),3) $(W)
 
-torture: setup ## the crash oracle: SEEDS=1..100 (or 7 or 3,9) SOURCE=postgres (or postgres-15, postgres-18)
+torture: setup ## the crash oracle: SEEDS=1..100 (or 7 or 3,9) SOURCE=postgres (or postgres-15, postgres-18, mysql, mariadb)
 	cargo build --locked --bin cdc
 	CDC_SEEDS="$(SEEDS)" CDC_SOURCE="$(SOURCE)" cargo test --locked -p cdc-integration --test oracle -- --nocapture --test-threads=1
 

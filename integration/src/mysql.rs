@@ -4,21 +4,24 @@
 //! it. Started by root it runs as `nobody`. Its data folder is a copy of one that was initialised once and is kept
 //! beside the programs. Data is not synced to disk; a *process* crash loses nothing by that.
 
+mod client;
+mod programs;
+
 use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_async::{Conn, Opts, OptsBuilder};
 use rustix::process::Signal;
-use tokio::sync::Mutex;
 
-use crate::compare::{Row, Table};
-use crate::server::{Refusal, Server, Session};
+use crate::server::Server;
 use crate::workload::Script;
-use crate::{compare, eventually, free_port, unprivileged, workload};
+use crate::{eventually, free_port, unprivileged, workload};
+use programs::Programs;
+
+pub use client::Client;
 
 pub use crate::server::Stop;
 
@@ -150,7 +153,7 @@ impl Mysql {
             port: free_port(),
             child: None,
         };
-        copy(&template, &server.data());
+        programs::copy(&template, &server.data());
         // Every server has an identity of its own; MySQL makes one where there is none.
         let _ = std::fs::remove_file(server.data().join("auto.cnf"));
         let root = "CREATE USER IF NOT EXISTS root@'%' IDENTIFIED BY '';\n\
@@ -368,176 +371,4 @@ impl Server for Mysql {
     fn log_end(&self) -> String {
         unprivileged::log_end(&self.log())
     }
-}
-
-/// A session in UTC and UTF-8.
-#[derive(Debug)]
-pub struct Client(Mutex<Conn>);
-
-impl Client {
-    /// Opens one.
-    ///
-    /// # Errors
-    ///
-    /// What the server says.
-    pub async fn open(options: Opts) -> Result<Self, mysql_async::Error> {
-        let mut session = Conn::new(options).await?;
-        session
-            .query_drop(
-                "SET NAMES utf8mb4, time_zone = '+00:00', SESSION group_concat_max_len = 1000000",
-            )
-            .await?;
-        Ok(Self(Mutex::new(session)))
-    }
-}
-
-impl Session for Client {
-    async fn execute(&self, statements: &str) -> Result<(), Refusal> {
-        let outcome = self.0.lock().await.query_drop(statements).await;
-        outcome.map_err(|error| Refusal {
-            // Shutdowns, kills, lock time-outs and deadlocks, which end the transaction.
-            expected: match &error {
-                mysql_async::Error::Server(server) => {
-                    matches!(server.code, 1053 | 1205 | 1213 | 1317 | 1927 | 3169)
-                }
-                _ => true,
-            },
-            text: error.to_string(),
-        })
-    }
-
-    /// By the text protocol; every value has to be UTF-8.
-    async fn rows(&self, query: &str) -> Result<Vec<Row>, String> {
-        let said = |error: mysql_async::Error| format!("{error}\n{query}");
-        let rows: Vec<mysql_async::Row> = self.0.lock().await.query(query).await.map_err(said)?;
-        let text = |value: Value| match value {
-            Value::NULL => Ok(None),
-            Value::Bytes(bytes) => String::from_utf8(bytes)
-                .map(Some)
-                .map_err(|_| format!("a value is not text\n{query}")),
-            other => Err(format!("the text protocol gave {other:?}\n{query}")),
-        };
-        rows.into_iter()
-            .map(|row| row.unwrap().into_iter().map(text).collect())
-            .collect()
-    }
-
-    async fn tables(&self, schemas: &[&str]) -> Result<Vec<Table>, String> {
-        compare::mysql::tables(self, schemas).await
-    }
-}
-
-/// Where the programs of a flavor are.
-#[derive(Debug, Clone)]
-struct Programs {
-    flavor: Flavor,
-    server: PathBuf,
-    /// What stands before `bin`, `share` and `lib`.
-    base: PathBuf,
-}
-
-impl Programs {
-    fn of(flavor: Flavor) -> Self {
-        let (server, base) = match flavor {
-            Flavor::MySql => {
-                let base = unprivileged::servers().join("mysql-9/usr");
-                (base.join("sbin/mysqld"), base)
-            }
-            Flavor::MariaDb => (PathBuf::from("/usr/sbin/mariadbd"), PathBuf::from("/usr")),
-        };
-        assert!(
-            server.exists(),
-            "{flavor} is not here ({}): integration/setup",
-            server.display()
-        );
-        Self {
-            flavor,
-            server,
-            base,
-        }
-    }
-
-    /// The server without any setting but where its own files are.
-    fn server(&self, folder: &Path) -> Command {
-        let mut command = unprivileged::command(&self.server, folder, "KILL");
-        command.arg("--no-defaults");
-        if self.flavor == Flavor::MySql {
-            command.arg(format!("--basedir={}", self.base.display()));
-            command.arg(format!(
-                "--lc-messages-dir={}",
-                self.base.join("share/mysql").display()
-            ));
-            command.arg(format!(
-                "--character-sets-dir={}",
-                self.base.join("share/mysql/charsets").display()
-            ));
-            command.arg(format!(
-                "--plugin-dir={}",
-                self.base.join("lib/mysql/plugin").display()
-            ));
-        }
-        command
-    }
-
-    fn program(&self, name: &str, folder: &Path) -> Command {
-        unprivileged::command(&self.base.join("bin").join(name), folder, "KILL")
-    }
-
-    /// A data folder as the server initialises it. Made once for a version; who comes meanwhile waits.
-    fn template(&self) -> PathBuf {
-        let version = Command::new(&self.server)
-            .arg("--version")
-            .env_remove("LD_LIBRARY_PATH")
-            .output()
-            .expect("the server tells its version");
-        let version = String::from_utf8_lossy(&version.stdout).into_owned();
-        let version = version.split("Ver ").nth(1).unwrap_or_default();
-        let version = version.split_whitespace().next().unwrap_or("unknown");
-        let within = unprivileged::servers().join("templates");
-        std::fs::create_dir_all(&within).expect("the servers' folder can be written");
-        let template = within.join(format!("{}-{version}", self.flavor));
-        let lock = std::fs::File::create(within.join(format!("{}.lock", self.flavor)));
-        let lock = lock.expect("a file to lock");
-        lock.lock().expect("the file can be locked");
-        if !template.exists() {
-            let folder = unprivileged::folder(&format!("cdc-{}-template-", self.flavor));
-            let data = folder.path().join("data");
-            let to = format!("--datadir={}", data.display());
-            let mut initialise = match self.flavor {
-                Flavor::MySql => {
-                    let mut command = self.server(folder.path());
-                    command.args([
-                        "--initialize-insecure",
-                        "--innodb-redo-log-capacity=33554432",
-                    ]);
-                    command
-                }
-                Flavor::MariaDb => {
-                    let mut command = self.program("mariadb-install-db", folder.path());
-                    command.args([
-                        "--no-defaults",
-                        "--auth-root-authentication-method=normal",
-                        "--skip-test-db",
-                        "--innodb-log-file-size=32M",
-                    ]);
-                    command
-                }
-            };
-            unprivileged::succeed(initialise.arg(to));
-            // Whole under its name, or not there.
-            let whole = tempfile::Builder::new().prefix("new-").tempdir_in(&within);
-            let whole = whole.expect("the servers' folder can be written").keep();
-            copy(&data, &whole.join("data"));
-            std::fs::rename(whole.join("data"), &template).expect("nobody else makes it");
-            let _ = std::fs::remove_dir(whole);
-        }
-        template
-    }
-}
-
-/// Copies a data folder with its owner and without its holes.
-fn copy(from: &Path, to: &Path) {
-    let mut command = Command::new("cp");
-    command.args(["-a", "--sparse=always", "--reflink=auto"]);
-    unprivileged::succeed(command.arg(from).arg(to));
 }
