@@ -75,7 +75,13 @@ impl Kafka {
         unprivileged::write(&file, &broker.properties());
         let mut format = broker.java();
         format
-            .args(["kafka.tools.StorageTool", "format", "-t", "cdcCDCcdcCDCcdcCDCcdcA", "-c"])
+            .args([
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                "cdcCDCcdcCDCcdcCDCcdcA",
+                "-c",
+            ])
             .arg(&file);
         unprivileged::succeed(&mut format);
         broker
@@ -112,7 +118,12 @@ impl Kafka {
         let jars = jars("kafka-4");
         let mut command = unprivileged::command(&java(), self.folder.path(), "KILL");
         command
-            .args(["-Xms96m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args([
+                "-Xms96m",
+                "-Xmx256m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+            ])
             .arg("-Dlog4j2.level=WARN")
             .arg("-cp")
             .arg(format!("{}/*", jars.display()));
@@ -143,7 +154,10 @@ impl Kafka {
                     .await
                     .expect("does not panic")
                     .map_err(|error| {
-                        format!("{error}\n{}", std::fs::read_to_string(&log).unwrap_or_default())
+                        format!(
+                            "{error}\n{}",
+                            std::fs::read_to_string(&log).unwrap_or_default()
+                        )
                     })
             }
         })
@@ -261,7 +275,10 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
     let metadata = consumer
         .fetch_metadata(Some(topic), Duration::from_secs(30))
         .map_err(|error| error.to_string())?;
-    let partitions = metadata.topics().first().map_or(0, |it| it.partitions().len());
+    let partitions = metadata
+        .topics()
+        .first()
+        .map_or(0, |it| it.partitions().len());
     if partitions == 0 {
         return Ok(None);
     }
@@ -272,7 +289,9 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
             .add_partition_offset(topic, partition, Offset::Beginning)
             .map_err(|error| error.to_string())?;
     }
-    consumer.assign(&assignment).map_err(|error| error.to_string())?;
+    consumer
+        .assign(&assignment)
+        .map_err(|error| error.to_string())?;
     let mut records = Vec::new();
     let mut open = partitions;
     let mut heard = Instant::now();
@@ -283,7 +302,9 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
                 records.push(Consumed {
                     partition: message.partition(),
                     offset: message.offset(),
-                    key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
+                    key: message
+                        .key()
+                        .map(|key| String::from_utf8_lossy(key).into_owned()),
                     value: message
                         .payload()
                         .map(|value| String::from_utf8_lossy(value).into_owned()),

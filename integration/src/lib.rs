@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`server`] | what all below needs of a source, whatever its kind |
 //! | [`postgres`], [`mysql`] | throw-away servers |
+//! | [`kafka`] | a throw-away Kafka broker, and a consumer of committed records |
 //! | `unprivileged` | how any server's program runs |
 //! | [`daemon`], [`commands`] | the `cdc` binary as a child process, killed and questioned from outside |
 //! | [`proxy`] | a TCP path that can be cut, reset, stalled and slowed |
@@ -22,6 +23,7 @@ pub mod canonical;
 pub mod commands;
 pub mod compare;
 pub mod daemon;
+pub mod kafka;
 pub mod lake;
 pub mod measure;
 pub mod mysql;

@@ -113,7 +113,7 @@ impl Producer {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.inner
             .begin_transaction()
-            .map_err(|error| meaning("beginning a transaction", &error))
+            .map_err(|error| self.cause(meaning("beginning a transaction", &error)))
     }
 
     /// Queues a record; waits while the queue is full.
@@ -132,13 +132,16 @@ impl Producer {
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) if start.elapsed() < ANSWER * 4 => {
                     if let Some(failed) = self.first_failure() {
-                        return Err(Refused::Other(failed));
+                        return Err(Refused::Other(self.cause(failed)));
                     }
                     std::thread::sleep(Duration::from_millis(1));
                     next = back;
                 }
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => return Err(Refused::TooLarge),
-                _ => return Err(Refused::Other(meaning("sending records", &error))),
+                _ => {
+                    let error = meaning("sending records", &error);
+                    return Err(Refused::Other(self.cause(error)));
+                }
             }
         }
     }
@@ -166,9 +169,9 @@ impl Producer {
     pub(crate) fn flush(&self) -> Result<()> {
         let flushed = self.inner.flush(ANSWER * 2);
         if let Some(failed) = self.first_failure() {
-            return Err(failed);
+            return Err(self.cause(failed));
         }
-        flushed.map_err(|error| meaning("waiting for the brokers", &error))
+        flushed.map_err(|error| self.cause(meaning("waiting for the brokers", &error)))
     }
 
     /// Commits the transaction. After an error the outcome is unknown.
@@ -176,7 +179,15 @@ impl Producer {
         self.flush()?;
         self.inner
             .commit_transaction(ANSWER * 2)
-            .map_err(|error| meaning("committing a transaction", &error))
+            .map_err(|error| self.cause(meaning("committing a transaction", &error)))
+    }
+
+    /// Once a producer is of no more use (it is fenced), that is what lies behind every other error.
+    fn cause(&self, error: Error) -> Error {
+        match self.inner.client().fatal_error() {
+            Some((code, _)) => meaning("writing", &KafkaError::Global(code)),
+            None => error,
+        }
     }
 
     /// Gives the transaction up.
@@ -254,7 +265,7 @@ impl Reader {
     pub(crate) fn brokers(&self) -> Result<usize> {
         let metadata = self
             .consumer
-            .fetch_metadata(Some("__cdc"), ANSWER)
+            .fetch_metadata(Some("__cdc"), ANSWER / 3)
             .map_err(|error| meaning("asking the brokers", &error))?;
         Ok(metadata.brokers().len())
     }

@@ -70,9 +70,10 @@ pub struct KafkaConfig {
     /// How hstore is written.
     #[serde(default)]
     pub hstore: Hstore,
-    /// Whether every record has a header `cdc.seq`: the number of its change, 8 bytes big-endian.
+    /// Whether every record has headers `cdc.seq`, the number of its change (8 bytes, big-endian),
+    /// and `cdc.schema_version`, which shape of the table it has (4 bytes).
     #[serde(default)]
-    pub sequence_header: bool,
+    pub change_headers: bool,
     /// How batches are compressed.
     #[serde(default)]
     pub compression: Compression,
@@ -328,7 +329,7 @@ impl KafkaConfig {
             intervals: Intervals::default(),
             unsigned_bigint: UnsignedBigint::default(),
             hstore: Hstore::default(),
-            sequence_header: false,
+            change_headers: false,
             compression: Compression::default(),
             partitioner: Partitioner::default(),
             topics: TopicsConfig::default(),

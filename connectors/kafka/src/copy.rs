@@ -300,7 +300,7 @@ impl Waiting {
         };
         let (topic, writer, key) = (&self.topic, self.writer, &mut self.key);
         let records = &mut self.records;
-        let sequence = self.session.site.config.sequence_header;
+        let changes = self.session.site.config.change_headers;
         let written = work(&mut encoder, &mut self.commits, &mut |record| {
             frame(key, writer, *records, record.key);
             let sent = producer.send(Outgoing {
@@ -308,7 +308,7 @@ impl Waiting {
                 partition: Some(0),
                 key: Some(key),
                 value: record.value,
-                headers: headers_of(&record, sequence),
+                headers: headers_of(&record, changes),
             });
             sent.map_err(|refused| too_large(refused, table))?;
             *records += 1;
@@ -332,13 +332,18 @@ impl Waiting {
 }
 
 /// A record's headers, as consumers see them.
-pub(crate) fn headers_of(record: &Record<'_>, sequence: bool) -> Option<OwnedHeaders> {
+pub(crate) fn headers_of(record: &Record<'_>, changes: bool) -> Option<OwnedHeaders> {
     let mut headers = None;
     if let Some((name, value)) = record.header {
         headers = Some(header(headers, name, value));
     }
-    if sequence {
+    if changes {
         headers = Some(header(headers, "cdc.seq", &record.seq.to_be_bytes()));
+        headers = Some(header(
+            headers,
+            "cdc.schema_version",
+            &record.version.to_be_bytes(),
+        ));
     }
     headers
 }

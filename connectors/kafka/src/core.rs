@@ -263,7 +263,7 @@ impl Core {
     ) -> Result<()> {
         self.follow(table)?;
         self.begun()?;
-        let sequence = self.site.config.sequence_header;
+        let changes = self.site.config.change_headers;
         let (Some(open), Some(it)) = (&self.open, self.encoders.get_mut(&table.id)) else {
             return Err(Error::internal("the sink was not opened"));
         };
@@ -274,7 +274,7 @@ impl Core {
                 partition: partition(record.key, it.partitions),
                 key: record.key,
                 value: record.value,
-                headers: headers_of(&record, sequence),
+                headers: headers_of(&record, changes),
             });
             sent.map_err(|refused| too_large(refused, table))
         })

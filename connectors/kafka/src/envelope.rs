@@ -43,6 +43,8 @@ pub(crate) struct Record<'a> {
     pub(crate) header: Option<(&'static str, &'a [u8])>,
     /// The change that it comes from.
     pub(crate) seq: u64,
+    /// The version of its table's shape.
+    pub(crate) version: u32,
 }
 
 /// Takes records one by one.
@@ -223,6 +225,7 @@ impl TableEncoder {
                         value: None,
                         header: None,
                         seq: batch.seq[row],
+                        version: self.table.version,
                     })?;
                 }
             }
@@ -251,6 +254,7 @@ impl TableEncoder {
             value: Some(&self.value),
             header: header.map(|name| (name, self.other_key.as_slice())),
             seq: batch.seq[row],
+            version: self.table.version,
         })
     }
 
@@ -276,6 +280,7 @@ impl TableEncoder {
             value: Some(&self.value),
             header: None,
             seq,
+            version: self.table.version,
         })
     }
 

@@ -28,7 +28,7 @@
 //!
 //! With `delivery: at_least_once` there are no transactions: the checkpoint is written after the
 //! brokers have the rows. Changes since the last checkpoint come again after an interruption, and
-//! a second daemon is not fenced. `sequence_header: true` lets consumers tell.
+//! a second daemon is not fenced. `change_headers: true` lets consumers tell.
 //!
 //! # What lies where
 //!
