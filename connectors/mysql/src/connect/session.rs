@@ -211,6 +211,11 @@ impl Session {
              net_write_timeout = 86400, net_read_timeout = 600, lock_wait_timeout = 10, {own}"
         ))
         .await?;
+        if self.flavour == Flavour::MySql && self.version >= (8, 0, 30) {
+            // Keys that the server made by itself are in the log, and so must be in the catalog.
+            self.execute("SET SESSION show_gipk_in_create_table_and_information_schema = ON")
+                .await?;
+        }
         self.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .await
     }
@@ -285,7 +290,8 @@ impl Session {
         let rows = self
             .query(&format!("SHOW GLOBAL VARIABLES LIKE '{name}'"))
             .await?;
-        Ok(rows.first().map(|row| row.text(1).to_owned()))
+        let row = rows.iter().find(|row| row.text(0) == name);
+        Ok(row.map(|row| row.text(1).to_owned()))
     }
 
     /// Prepares a statement without parameters.

@@ -1,0 +1,269 @@
+//! What the catalog says about tables and columns, now.
+//!
+//! Owns the queries on `information_schema` and the plain structures they fill. The log is older
+//! than the catalog, so what a table map says goes before what is read here. Leaves to `types` what
+//! a type means.
+
+mod shape;
+
+use std::collections::HashMap;
+
+use cdc_api::{Result, TableName};
+
+use crate::connect::{Flavour, Session};
+
+pub(crate) use shape::{column_types, refusal, shape};
+
+/// A table as the catalog has it now. A partitioned table is one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CatalogTable {
+    /// Its name; the database is its schema.
+    pub(crate) name: TableName,
+    /// Its columns in order: invisible and generated ones too, which the log carries.
+    pub(crate) columns: Vec<CatalogColumn>,
+    /// Indices into `columns` of the primary key, in key order; empty where there is none.
+    pub(crate) key: Vec<usize>,
+    /// `InnoDB`.
+    pub(crate) engine: String,
+    /// Whether the server keeps old versions of its rows by itself (MariaDB).
+    pub(crate) versioned: bool,
+    /// When it was created or made anew, in the server's words; not the same after a TRUNCATE.
+    pub(crate) created: String,
+    /// A foreign key whose CASCADE or SET NULL changes rows of this table, if there is one.
+    pub(crate) cascade: Option<String>,
+    /// Rows, by the statistics.
+    pub(crate) rows: u64,
+    /// Bytes of rows on disk, by the statistics.
+    pub(crate) bytes: u64,
+}
+
+/// A column as the catalog has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CatalogColumn {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its type with modifiers: `int unsigned`, `enum('a','b')`.
+    pub(crate) column_type: String,
+    /// Its character set; `None` where it has none.
+    pub(crate) charset: Option<String>,
+    /// Its collation; `None` where it has none.
+    pub(crate) collation: Option<String>,
+    /// Whether NULL is admitted.
+    pub(crate) nullable: bool,
+    /// Whether the server computes it.
+    pub(crate) generated: bool,
+    /// The text of its constant default; `None` for NULL, none, and expressions.
+    pub(crate) default: Option<String>,
+}
+
+/// Which tables to look up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which<'a> {
+    /// All outside the system's databases.
+    All,
+    /// Those with these names, as far as they exist.
+    Named(&'a [TableName]),
+}
+
+/// Databases that are the server's own.
+const SYSTEM: &str = "'mysql', 'information_schema', 'performance_schema', 'sys'";
+
+/// The tables, in name order; no views, no sequences.
+///
+/// # Errors
+/// When the catalog cannot be read.
+pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Vec<CatalogTable>> {
+    let of = |schema: &str, table: &str| match which {
+        Which::All => format!("{schema} NOT IN ({SYSTEM})"),
+        Which::Named(names) => {
+            let pairs: Vec<String> = names
+                .iter()
+                .map(|name| format!("({}, {})", text(&name.schema), text(&name.table)))
+                .collect();
+            match pairs.is_empty() {
+                true => "FALSE".to_owned(),
+                false => format!("({schema}, {table}) IN ({})", pairs.join(", ")),
+            }
+        }
+    };
+    let of_table = of("TABLE_SCHEMA", "TABLE_NAME");
+    let found = session
+        .query(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_TYPE, CREATE_TIME, \
+                    COALESCE(TABLE_ROWS, 0), COALESCE(DATA_LENGTH, 0) \
+             FROM information_schema.TABLES \
+             WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {of_table}"
+        ))
+        .await?;
+    let mut columns = columns(session, &of_table).await?;
+    let mut keys = keys(session, &of_table).await?;
+    let mut cascades = match logs_cascades(session).await? {
+        true => HashMap::new(),
+        false => cascades(session, &of("CONSTRAINT_SCHEMA", "TABLE_NAME")).await?,
+    };
+    let mut tables = Vec::with_capacity(found.len());
+    for row in &found {
+        let name = TableName::new(row.text(0), row.text(1));
+        let columns: Vec<CatalogColumn> = columns.remove(&name).unwrap_or_default();
+        let key = keys
+            .remove(&name)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|wanted| columns.iter().position(|column| column.name == *wanted))
+            .collect();
+        tables.push(CatalogTable {
+            key,
+            columns,
+            engine: row.text(2).to_owned(),
+            versioned: row.text(3) == "SYSTEM VERSIONED",
+            created: row.text(4).to_owned(),
+            cascade: cascades.remove(&name),
+            rows: row.number(5)?,
+            bytes: row.number(6)?,
+            name,
+        });
+    }
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    // Names that the server takes for the same may differ in case.
+    if let Which::Named(names) = which {
+        tables.retain(|table| names.contains(&table.name));
+    }
+    Ok(tables)
+}
+
+async fn columns(
+    session: &mut Session,
+    of_table: &str,
+) -> Result<HashMap<TableName, Vec<CatalogColumn>>> {
+    let rows = session
+        .query(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, \
+                    COLLATION_NAME, IS_NULLABLE, COALESCE(GENERATION_EXPRESSION, '') <> '', \
+                    COLUMN_DEFAULT, EXTRA \
+             FROM information_schema.COLUMNS WHERE {of_table} \
+             ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
+        ))
+        .await?;
+    let quotes = session.flavour() == Flavour::MariaDb;
+    let mut columns: HashMap<TableName, Vec<CatalogColumn>> = HashMap::new();
+    for row in &rows {
+        let expression = row.text(9).contains("DEFAULT_GENERATED");
+        columns
+            .entry(TableName::new(row.text(0), row.text(1)))
+            .or_default()
+            .push(CatalogColumn {
+                name: row.text(2).to_owned(),
+                column_type: row.text(3).to_owned(),
+                charset: row.get(4).map(str::to_owned),
+                collation: row.get(5).map(str::to_owned),
+                nullable: row.text(6) == "YES",
+                generated: row.is_true(7),
+                default: row
+                    .get(8)
+                    .filter(|_| !expression)
+                    .and_then(|default| constant(default, quotes)),
+            });
+    }
+    Ok(columns)
+}
+
+/// The text of a constant default. `quotes`: the server writes defaults as SQL (MariaDB).
+fn constant(default: &str, quotes: bool) -> Option<String> {
+    if !quotes {
+        return Some(default.to_owned());
+    }
+    if let Some(inside) = default
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''))
+    {
+        return Some(inside.replace("''", "'"));
+    }
+    let number = !default.is_empty()
+        && default
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    number.then(|| default.to_owned())
+}
+
+async fn keys(session: &mut Session, of_table: &str) -> Result<HashMap<TableName, Vec<String>>> {
+    let rows = session
+        .query(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
+             WHERE INDEX_NAME = 'PRIMARY' AND {of_table} \
+             ORDER BY TABLE_SCHEMA, TABLE_NAME, SEQ_IN_INDEX"
+        ))
+        .await?;
+    let mut keys: HashMap<TableName, Vec<String>> = HashMap::new();
+    for row in &rows {
+        keys.entry(TableName::new(row.text(0), row.text(1)))
+            .or_default()
+            .push(row.text(2).to_owned());
+    }
+    Ok(keys)
+}
+
+/// Whether what foreign keys change is in the log: MySQL from 9.6 on, unless the engine does it.
+async fn logs_cascades(session: &mut Session) -> Result<bool> {
+    if session.flavour() == Flavour::MariaDb || session.version() < (9, 6, 0) {
+        return Ok(false);
+    }
+    let native = session.variable("innodb_native_foreign_keys").await?;
+    Ok(native.is_none_or(|value| value == "OFF"))
+}
+
+async fn cascades(session: &mut Session, of_table: &str) -> Result<HashMap<TableName, String>> {
+    let rows = session
+        .query(&format!(
+            "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME \
+             FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE (DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') \
+                 OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION')) AND {of_table} \
+             ORDER BY 1, 2, 3"
+        ))
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            (
+                TableName::new(row.text(0), row.text(1)),
+                row.text(2).to_owned(),
+            )
+        })
+        .collect())
+}
+
+/// A text as an SQL literal, under NO_BACKSLASH_ESCAPES.
+pub(crate) fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// An identifier in backticks.
+pub(crate) fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A table's name in backticks.
+pub(crate) fn quoted(name: &TableName) -> String {
+    format!("{}.{}", identifier(&name.schema), identifier(&name.table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_told_from_expressions() {
+        assert_eq!(constant("it's", false), Some("it's".to_owned()));
+        assert_eq!(constant("'it''s'", true), Some("it's".to_owned()));
+        assert_eq!(constant("-1.5", true), Some("-1.5".to_owned()));
+        for expression in ["NULL", "current_timestamp()", "uuid()", ""] {
+            assert_eq!(constant(expression, true), None, "{expression}");
+        }
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        assert_eq!(quoted(&TableName::new("a`b", "c")), "`a``b`.`c`");
+        assert_eq!(text("o'clock\\"), "'o''clock\\'");
+    }
+}
