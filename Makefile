@@ -28,10 +28,11 @@ build: ## the release binary; prints its path last
 	cargo build --release --locked --bin cdc
 	@echo $(CARGO_TARGET_DIR)/release/cdc
 
-demo: ## a throw-away PostgreSQL into DuckDB and Parquet, a crash, a new column, and the proof (KEEP=1 goes on)
+demo: ## a throw-away server into DuckDB and Parquet, a crash, a new column, and the proof: SOURCE=mysql or mariadb, KEEP=1 goes on
 	@integration/setup
 	cargo build --release --locked --bin cdc
-	@$(CARGO_TARGET_DIR)/release/cdc demo
+	@CDC_MYSQL_BIN="$${CDC_MYSQL_BIN:-$$(integration/setup where)/mysql-9/usr/sbin}" \
+		$(CARGO_TARGET_DIR)/release/cdc demo --source $(SOURCE)
 
 test: setup ## formatting, lints, unit, conformance and integration tests, a short crash oracle, documentation
 	cargo fmt --all --check

@@ -1,13 +1,13 @@
 //! `cdc demo`: the whole product on this machine in half a minute, with a proof at its end.
 //!
-//! A throw-away PostgreSQL with a small shop and live traffic; a daemon of this very binary that replicates it into
+//! A throw-away server with a small shop and live traffic; a daemon of this very binary that replicates it into
 //! DuckDB and Parquet; one `kill -9`, one new column. Then every table is compared by content, and while all runs an
 //! invariant over two tables is read through `cdc query`: were a transaction ever torn, the sum would tell.
 //!
 //! Invariant: whatever happens, Ctrl-C included, no process is left and no file but the log of a failure.
 //! Source and sinks are read here without the connectors, so that the proof does not rest on what it proves.
 //!
-//! Code map: `server` the throw-away PostgreSQL · `shop` schema and traffic · `daemon` the child ·
+//! Code map: `server` the throw-away server · `shop` schema and traffic · `daemon` the child ·
 //! `proof` what is compared, and how.
 
 mod daemon;
@@ -27,6 +27,44 @@ use shop::Traffic;
 /// It ends by itself within this time, unless it is to be kept.
 const LIMIT: Duration = Duration::from_secs(115);
 
+/// The kind of server that the demo replicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Mysql => "MySQL",
+            Self::Mariadb => "MariaDB",
+        }
+    }
+
+    /// The program that people type SQL into.
+    fn client(self) -> &'static str {
+        match self {
+            Self::Postgres => "psql",
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        }
+    }
+
+    /// What the configuration calls its connector.
+    fn connector(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql | Self::Mariadb => "mysql",
+        }
+    }
+}
+
 /// Where the demo's lines go.
 pub type Say<'a> = &'a mut (dyn FnMut(&str) + Send);
 
@@ -34,13 +72,13 @@ pub type Say<'a> = &'a mut (dyn FnMut(&str) + Send);
 ///
 /// # Errors
 /// What kept it from a verdict, or the differences that were found: the exit code is a failure then.
-pub async fn run(say: Say<'_>, keep: bool) -> Result<String> {
+pub async fn run(say: Say<'_>, kind: Kind, keep: bool) -> Result<String> {
     let folder = tempfile::Builder::new()
         .prefix("cdc-demo-")
         .tempdir()
         .map_err(|error| Error::internal(format!("cannot create a temporary folder: {error}")))?;
     let outcome = tokio::select! {
-        outcome = tokio::time::timeout(LIMIT, acts(folder.path(), say)) => {
+        outcome = tokio::time::timeout(LIMIT, acts(folder.path(), kind, say)) => {
             outcome.unwrap_or_else(|_| Err(Error::internal(format!("no verdict within {LIMIT:?}"))))
         }
         _ = tokio::signal::ctrl_c() => Err(Error::internal("interrupted")),
@@ -69,16 +107,17 @@ struct Stage {
     verdict: String,
 }
 
-async fn acts(folder: &Path, say: Say<'_>) -> Result<Stage> {
+async fn acts(folder: &Path, kind: Kind, say: Say<'_>) -> Result<Stage> {
     let start = Instant::now();
-    let server = Server::start(folder)?;
+    let server = Server::start(folder, kind)?;
     say(&format!(
-        "PostgreSQL {} on port {}, in a temporary folder",
+        "{} {} on port {}, in a temporary folder",
+        kind.name(),
         server.version(),
         server.port()
     ));
-    let client = server.connect().await?;
-    shop::create(&client).await?;
+    let mut session = server.connect().await?;
+    shop::create(&mut session, kind).await?;
     say(
         "a shop: customers, products, orders and their lines, 130,000 rows, and two sessions of live traffic",
     );
@@ -98,8 +137,11 @@ async fn acts(folder: &Path, say: Say<'_>) -> Result<Stage> {
     daemon.start()?;
     daemon.streaming(say).await?;
 
-    say("\n$ psql: ALTER TABLE shop.customers ADD COLUMN tier text");
-    shop::add_column(&client).await?;
+    say(&format!(
+        "\n$ {}: ALTER TABLE shop.customers ADD COLUMN tier text",
+        kind.client()
+    ));
+    shop::add_column(&mut session).await?;
     traffic.go_on_for(Duration::from_secs(2)).await;
     daemon.show_status(say)?;
 
@@ -108,7 +150,7 @@ async fn acts(folder: &Path, say: Say<'_>) -> Result<Stage> {
     say("\n$ cdc wait                    # the traffic rests, the sinks catch up");
     daemon.caught_up().await?;
     say("$ compare source and sinks, row by row");
-    let proven = proof::compare(&client, &daemon, folder).await?;
+    let proven = proof::compare(&mut session, &daemon, folder).await?;
     for table in &proven.tables {
         say(&format!("  {table}"));
     }
@@ -137,9 +179,9 @@ impl Stage {
     async fn go_on(&self, say: Say<'_>) -> Result<()> {
         say(&format!(
             "\nKEEP=1: goes on until Ctrl-C. In {}:\n  cdc status -c demo.yaml --watch\n  cdc query -c demo.yaml \"SELECT status, \
-             count(*) FROM shop.orders GROUP BY ALL\"\n  psql {}",
+             count(*) FROM shop.orders GROUP BY ALL\"\n  {}",
             self.daemon.folder().display(),
-            self.server.url()
+            self.server.shell()
         ));
         tokio::signal::ctrl_c()
             .await

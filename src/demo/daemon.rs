@@ -29,8 +29,9 @@ impl Daemon {
     /// Writes the configuration; starts nothing yet.
     pub(super) fn new(folder: &Path, server: &Server) -> Result<Self> {
         let config = format!(
-            "name: demo\ndata_dir: ./data\nsource:\n  type: postgres\n  url: {}\n  tables: [shop.*]\nsinks:\n  warehouse:\n    \
+            "name: demo\ndata_dir: ./data\nsource:\n  type: {}\n  url: {}\n  tables: [shop.*]\nsinks:\n  warehouse:\n    \
              type: duckdb\n    path: warehouse.duckdb\n  lake:\n    type: parquet\n    url: ./lake\nadmin:\n  listen: 127.0.0.1:{}\n",
+            server.kind().connector(),
             server.url(),
             free_port()?
         );

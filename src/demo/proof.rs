@@ -1,7 +1,7 @@
 //! Whether source, warehouse and lake hold the same rows: every row as one line of text, compared as multisets.
 //!
-//! PostgreSQL and DuckDB run the same `SELECT`; the lake's Parquet files are read here, the last change of each key
-//! counting.
+//! The server and DuckDB run a `SELECT` each that prints alike; the lake's Parquet files are read here, the last change
+//! of each key counting.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,10 +12,9 @@ use arrow::datatypes::{DataType, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use cdc_api::{Error, Result};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::daemon::Daemon;
-use super::server::{failed, said};
+use super::server::{Session, failed};
 
 /// A table, its key columns first.
 struct Table {
@@ -91,14 +90,18 @@ pub(super) struct Proof {
 }
 
 /// Compares every table, source against warehouse and source against lake.
-pub(super) async fn compare(client: &Client, daemon: &Daemon, folder: &Path) -> Result<Proof> {
+pub(super) async fn compare(
+    session: &mut Session,
+    daemon: &Daemon,
+    folder: &Path,
+) -> Result<Proof> {
     let mut proof = Proof {
         equal: true,
         rows: 0,
         tables: Vec::new(),
     };
     for table in &TABLES {
-        let source = source(client, table).await?;
+        let source = source(session, table).await?;
         let warehouse = warehouse(daemon, table)?;
         let lake = lake(&folder.join("lake/shop").join(table.name), table)?;
         let verdict = |sink: &[String]| {
@@ -131,15 +134,27 @@ fn select(table: &Table) -> String {
     format!("SELECT {line} AS line FROM shop.{}", table.name)
 }
 
-async fn source(client: &Client, table: &Table) -> Result<Vec<String>> {
-    let messages = client.simple_query(&select(table)).await.map_err(said)?;
-    let mut lines: Vec<String> = messages
-        .into_iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        })
-        .collect();
+/// The same in MySQL's words.
+fn select_mysql(table: &Table) -> String {
+    let columns = table.columns.iter().map(|(name, kind)| match kind {
+        Plain => format!("coalesce(CAST({name} AS char), 'NULL')"),
+        Instant => format!(
+            "coalesce(CAST(CAST(unix_timestamp({name}) * 1000000 AS signed) AS char), 'NULL')"
+        ),
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    format!(
+        "SELECT concat_ws('|', {columns}) AS line FROM shop.{}",
+        table.name
+    )
+}
+
+async fn source(session: &mut Session, table: &Table) -> Result<Vec<String>> {
+    let query = match session {
+        Session::Postgres(_) => select(table),
+        Session::Mysql(_) => select_mysql(table),
+    };
+    let mut lines = session.lines(&query).await?;
     lines.sort();
     Ok(lines)
 }

@@ -1,115 +1,104 @@
-//! A throw-away PostgreSQL in the demo's folder.
+//! The demo's throw-away server: a temporary folder, a free port, no trace left.
 //!
-//! Its programs are looked for, never installed. Started by root it runs as `nobody`, since PostgreSQL refuses root.
+//! [`postgres`] and [`mysql`] find the programs and fill a data folder; running, ending and talking to a server is
+//! here. It dies with this process even when that is killed. Started by root it runs as `nobody`, since servers refuse
+//! root.
+
+mod mysql;
+mod postgres;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cdc_api::{Error, Result};
+use mysql_async::prelude::Queryable as _;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::SimpleQueryMessage;
+
+use super::Kind;
 
 /// A running server. Dropped: stopped at once.
 pub(super) struct Server {
     child: Child,
+    kind: Kind,
     port: u16,
     folder: PathBuf,
     version: String,
 }
 
+/// How a kind of server is started, its data folder being ready.
+struct Launch {
+    version: String,
+    command: Command,
+    /// What it writes once it can be reached.
+    ready: &'static str,
+}
+
 impl Server {
-    /// Starts one in a folder of its own below `folder`; returns when its socket is there.
-    pub(super) fn start(folder: &Path) -> Result<Self> {
-        let programs = programs().ok_or_else(|| {
-            Error::config("no PostgreSQL server programs (initdb, postgres) on this machine")
-                .hint("install them, for example `apt-get install postgresql`, or set CDC_POSTGRES_BIN to their folder")
-        })?;
-        let version = output(Command::new(programs.join("postgres")).arg("--version"))?;
-        let version = version
-            .trim()
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        let folder = folder.join("postgres");
+    /// Starts one in a folder of its own below `folder`; returns when it can be reached.
+    pub(super) fn start(folder: &Path, kind: Kind) -> Result<Self> {
+        let folder = folder.join("server");
         std::fs::create_dir(&folder).map_err(|error| failed("create a folder", &error))?;
         if geteuid().is_root() {
             let parent = folder.parent().unwrap_or(&folder);
             output(Command::new("chmod").arg("755").arg(parent))?;
             output(Command::new("chown").arg("nobody").arg(&folder))?;
         }
-        let data = folder.join("data");
-        let mut initdb = command(&programs.join("initdb"), &folder);
-        initdb.arg("-D").arg(&data).args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]);
-        output(&mut initdb)?;
         let port = free_port()?;
+        let mut launch = match kind {
+            Kind::Postgres => postgres::prepare(&folder, port)?,
+            Kind::Mysql | Kind::Mariadb => mysql::prepare(&folder, port, kind)?,
+        };
         let log = std::fs::File::create(folder.join("log"))
             .map_err(|error| failed("create a log", &error))?;
-        let mut postgres = command(&programs.join("postgres"), &folder);
-        postgres
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"])
-            .arg(&folder);
-        postgres.args([
-            "-c",
-            "wal_level=logical",
-            "-c",
-            "fsync=off",
-            "-c",
-            "max_wal_senders=10",
-        ]);
-        postgres
+        let errors = log
+            .try_clone()
+            .map_err(|error| failed("share a log", &error))?;
+        let child = launch
+            .command
             .stdin(Stdio::null())
-            .stderr(
-                log.try_clone()
-                    .map_err(|error| failed("share a log", &error))?,
-            )
-            .stdout(log);
-        let child = postgres
+            .stdout(log)
+            .stderr(errors)
             .spawn()
-            .map_err(|error| failed("start PostgreSQL", &error))?;
+            .map_err(|error| failed("start the server", &error))?;
         let mut server = Self {
             child,
+            kind,
             port,
             folder,
-            version,
+            version: launch.version,
         };
-        server.ready()?;
+        server.ready(launch.ready)?;
         Ok(server)
     }
 
-    fn ready(&mut self) -> Result<()> {
+    fn ready(&mut self, sign: &str) -> Result<()> {
         let start = Instant::now();
         let log = self.folder.join("log");
         loop {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
-            if said.contains("ready to accept connections") {
+            if said.contains(sign) {
                 return Ok(());
             }
             let ended = self
                 .child
                 .try_wait()
-                .map_err(|error| failed("watch PostgreSQL", &error))?
+                .map_err(|error| failed("watch the server", &error))?
                 .is_some();
             if ended || start.elapsed() > Duration::from_secs(30) {
                 return Err(Error::internal(format!(
-                    "PostgreSQL does not start: {}",
+                    "{} does not start: {}",
+                    self.kind.name(),
                     said.trim()
                 )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(super) fn version(&self) -> &str {
@@ -120,38 +109,119 @@ impl Server {
         self.port
     }
 
-    /// Where others find it.
+    /// Where the daemon finds it.
     pub(super) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        match self.kind {
+            Kind::Postgres => format!("postgres://postgres@127.0.0.1:{}/postgres", self.port),
+            Kind::Mysql | Kind::Mariadb => format!("mysql://root@127.0.0.1:{}", self.port),
+        }
+    }
+
+    /// What someone at a terminal finds it by.
+    pub(super) fn shell(&self) -> String {
+        match self.kind {
+            Kind::Postgres => format!("psql {}", self.url()),
+            kind => format!(
+                "{} -h 127.0.0.1 -P {} -u root shop",
+                kind.client(),
+                self.port
+            ),
+        }
     }
 
     /// A session, driven in the background until either side ends it.
-    pub(super) async fn connect(&self) -> Result<Client> {
-        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls)
-            .await
-            .map_err(said)?;
-        tokio::spawn(async move {
-            // Its end is seen by the client's next call.
-            let _ = connection.await;
-        });
-        Ok(client)
+    pub(super) async fn connect(&self) -> Result<Session> {
+        match self.kind {
+            Kind::Postgres => {
+                let (client, connection) =
+                    tokio_postgres::connect(&self.url(), tokio_postgres::NoTls)
+                        .await
+                        .map_err(postgres::said)?;
+                tokio::spawn(async move {
+                    // Its end is seen by the client's next call.
+                    let _ = connection.await;
+                });
+                Ok(Session::Postgres(client))
+            }
+            Kind::Mysql | Kind::Mariadb => {
+                let options = mysql_async::Opts::from_url(&self.url()).map_err(|error| {
+                    Error::internal(format!("the demo's own URL is wrong: {error}"))
+                })?;
+                let session = mysql_async::Conn::new(options).await;
+                Ok(Session::Mysql(Some(session.map_err(mysql::said)?)))
+            }
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let signal = match self.kind {
+            Kind::Postgres => Signal::QUIT,
+            Kind::Mysql | Kind::Mariadb => Signal::KILL,
+        };
         // It may be gone already, and waiting for it says so too.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::QUIT);
+        let _ = kill_process(Pid::from_child(&self.child), signal);
         let _ = self.child.wait();
     }
 }
 
-/// What the server answered.
-pub(super) fn said(error: tokio_postgres::Error) -> Error {
-    let text = error
-        .as_db_error()
-        .map_or_else(|| error.to_string(), |db| db.message().to_owned());
-    Error::internal(format!("the demo's server says: {text}"))
+/// A session at the demo's server.
+pub(super) enum Session {
+    Postgres(tokio_postgres::Client),
+    /// Nothing once it is lost.
+    Mysql(Option<mysql_async::Conn>),
+}
+
+impl Session {
+    /// Runs statements, separated by semicolons; the first error ends them.
+    pub(super) async fn execute(&mut self, statements: &str) -> Result<()> {
+        match self {
+            Self::Postgres(client) => client
+                .batch_execute(statements)
+                .await
+                .map_err(postgres::said),
+            Self::Mysql(session) => {
+                let open = session.as_mut().ok_or_else(lost)?;
+                let outcome = open.query_drop(statements).await;
+                if matches!(&outcome, Err(error) if !matches!(error, mysql_async::Error::Server(_)))
+                {
+                    *session = None;
+                }
+                outcome.map_err(mysql::said)
+            }
+        }
+    }
+
+    /// The values of a query's only column.
+    pub(super) async fn lines(&mut self, query: &str) -> Result<Vec<String>> {
+        match self {
+            Self::Postgres(client) => {
+                let messages = client.simple_query(query).await.map_err(postgres::said)?;
+                let line = |message| match message {
+                    SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                    _ => None,
+                };
+                Ok(messages.into_iter().filter_map(line).collect())
+            }
+            Self::Mysql(session) => {
+                let open = session.as_mut().ok_or_else(lost)?;
+                open.query(query).await.map_err(mysql::said)
+            }
+        }
+    }
+
+    /// Whether it may still be used.
+    pub(super) fn is_open(&self) -> bool {
+        match self {
+            Self::Postgres(client) => !client.is_closed(),
+            Self::Mysql(session) => session.is_some(),
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::internal("the demo's server has gone")
 }
 
 /// What kept us from doing something.
@@ -169,14 +239,14 @@ pub(super) fn free_port() -> Result<u16> {
         .port())
 }
 
-/// A program as the server's user, that also ends when this process is killed.
-fn command(program: &Path, folder: &Path) -> Command {
+/// A program as the server's user, that is sent `end` when this process is killed.
+fn command(program: &Path, folder: &Path, end: &str) -> Command {
     let mut command = if found("setpriv").is_some() {
         let mut command = Command::new("setpriv");
         if geteuid().is_root() {
             command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
         }
-        command.args(["--pdeathsig", "QUIT"]).arg(program);
+        command.args(["--pdeathsig", end]).arg(program);
         command
     } else {
         Command::new(program)
@@ -200,26 +270,6 @@ fn output(command: &mut Command) -> Result<String> {
         "{program} failed: {}",
         stderr.trim()
     )))
-}
-
-/// The folder of the server's programs: as told, on the path, or where packages put them; the newest there.
-fn programs() -> Option<PathBuf> {
-    let complete =
-        |folder: &PathBuf| folder.join("postgres").exists() && folder.join("initdb").exists();
-    if let Some(told) = std::env::var_os("CDC_POSTGRES_BIN") {
-        return Some(PathBuf::from(told)).filter(complete);
-    }
-    let on_path = ["postgres", "pg_ctl"].iter().filter_map(|name| found(name));
-    let on_path =
-        on_path.filter_map(|program| Some(program.canonicalize().ok()?.parent()?.to_owned()));
-    let mut packaged: Vec<PathBuf> = ["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt"]
-        .iter()
-        .filter_map(|folder| std::fs::read_dir(folder).ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .collect();
-    packaged.sort();
-    on_path.chain(packaged.into_iter().rev()).find(complete)
 }
 
 fn found(program: &str) -> Option<PathBuf> {
