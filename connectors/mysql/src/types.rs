@@ -30,7 +30,7 @@ mod catalog;
 pub(crate) mod charset;
 mod json;
 mod network;
-mod number;
+pub(crate) mod number;
 mod options;
 mod refused;
 pub(crate) mod temporal;

@@ -22,6 +22,8 @@ use cdc_api::{Error, ExistingValue, Result};
 use super::temporal::Civil;
 use super::{Charset, ColumnKind, ColumnType, ValueError, ZeroDates};
 
+pub(crate) use logged::{Form, FormKind, Size};
+
 type Appended = Result<(), ValueError>;
 
 /// A column under construction.

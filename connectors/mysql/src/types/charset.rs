@@ -139,3 +139,43 @@ static ENTRIES: &[Entry] = &[
     entry("utf32", 4, Codec::Utf32),
     entry("gbk", 2, Codec::Multi(encoding_rs::GBK)),
 ];
+
+/// The collations of a server, which table maps name by number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Collations {
+    names: std::collections::HashMap<u64, String>,
+}
+
+impl Collations {
+    /// Number and character set of each collation; both columns are text. The second table is where
+    /// MariaDB (10.10 and later) has those that fit several character sets.
+    pub(crate) const QUERY_MYSQL: &str =
+        "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS";
+    /// The same of MariaDB from 10.10 on.
+    pub(crate) const QUERY_MARIADB: &str = "SELECT ID, CHARACTER_SET_NAME \
+         FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID IS NOT NULL";
+
+    /// From the query's rows.
+    pub(crate) fn new(rows: impl IntoIterator<Item = (u64, String)>) -> Self {
+        Self {
+            names: rows.into_iter().collect(),
+        }
+    }
+
+    /// The character set of a collation; `None`: bytes.
+    ///
+    /// # Errors
+    /// `Unsupported` where it is not known.
+    pub(crate) fn charset(&self, collation: u64) -> Result<Option<Charset>> {
+        let name = self
+            .names
+            .get(&collation)
+            .ok_or_else(|| Charset::unknown(&format!("of collation {collation}")))?;
+        match name.as_str() {
+            "binary" => Ok(None),
+            name => Charset::by_name(name)
+                .map(Some)
+                .ok_or_else(|| Charset::unknown(name)),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A table's shape at a place in the log: what the table map says, what the catalog adds, and what
+//! was known before.
+//!
+//! Invariant: columns, types and key are the log's alone; the catalog, which may be later, adds only
+//! what the log cannot say (MariaDB's UUID, INET and VECTOR, generated columns), and for columns of
+//! the same name. A version number rises only when the shape differs.
+
+use std::sync::Arc;
+
+use cdc_api::{Column, Error, ErrorKind, Identity, Result, TableSchema};
+
+use super::statement::{Added, Existing};
+use super::table::TableVersion;
+use super::table_map::{NamedColumn, TableMap};
+use crate::position::table_id;
+use crate::types::charset::Collations;
+use crate::types::{ColumnKind, ColumnType, TypeOptions};
+
+/// What the catalog says of a table now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Notes {
+    /// By column.
+    pub(crate) columns: Vec<NotedColumn>,
+}
+
+/// What the catalog says of a column now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NotedColumn {
+    /// `COLUMN_NAME`.
+    pub(crate) name: String,
+    /// `COLUMN_TYPE`.
+    pub(crate) column_type: String,
+    /// Whether it is generated, stored or virtual.
+    pub(crate) generated: bool,
+    /// What older rows hold, should it have been added.
+    pub(crate) existing: Option<Existing>,
+}
+
+/// What a shape is made of, beside the table map.
+pub(crate) struct Context<'a> {
+    /// The server's collations.
+    pub(crate) collations: &'a Collations,
+    /// The configuration's choices.
+    pub(crate) options: TypeOptions,
+    /// The catalog, where it was asked and has the table.
+    pub(crate) notes: Option<&'a Notes>,
+    /// The shape before.
+    pub(crate) known: Option<&'a Arc<TableSchema>>,
+    /// Columns that the log says were added since.
+    pub(crate) added: &'a [Added],
+}
+
+/// The version of a table that rows after `map` have.
+///
+/// # Errors
+/// Of this table, where something cannot be represented.
+pub(crate) fn version(map: &TableMap, context: &Context<'_>) -> Result<TableVersion> {
+    let id = table_id(&map.name);
+    shape(map, context).map_err(|error| match error.kind() {
+        ErrorKind::Internal => error,
+        _ => error.for_table(id),
+    })
+}
+
+fn shape(map: &TableMap, context: &Context<'_>) -> Result<TableVersion> {
+    let (named, mut key) = map.columns(context.collations, context.options)?;
+    let mut columns = Vec::with_capacity(named.len());
+    let mut types = Vec::with_capacity(named.len());
+    for mut column in named {
+        overlay(&mut column, context);
+        columns.push(describe(&column, context)?);
+        types.push(column.column_type);
+    }
+    let identity = context.known.map_or(Identity::Full, |known| known.identity);
+    if let Some(known) = context.known {
+        // A key that the configuration or the catalog chose where the table has no primary one.
+        if key.is_empty() && identity != Identity::Full {
+            key = known
+                .key_columns()
+                .filter_map(|column| columns.iter().position(|it| it.name == column.name))
+                .collect();
+        }
+    }
+    let number = context.known.map_or(1, |known| known.version + 1);
+    let id = table_id(&map.name);
+    let shape = TableSchema::new(id, map.name.clone(), number, columns, key, identity);
+    let schema = match context.known {
+        Some(known) if shape.same_shape(known) => Arc::clone(known),
+        _ => Arc::new(shape),
+    };
+    let forms = map.columns.iter().map(|column| column.form);
+    let forms = forms
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| Error::unsupported("a column has a type that is not known"))?;
+    TableVersion::new(schema, types, forms)
+}
+
+/// MariaDB's types that look like others in the log.
+fn overlay(column: &mut NamedColumn, context: &Context<'_>) {
+    let noted = context
+        .notes
+        .and_then(|notes| notes.columns.iter().find(|it| it.name == column.name))
+        .map(|noted| noted.column_type.as_str());
+    let known = context
+        .known
+        .and_then(|known| known.columns.iter().find(|it| it.name == column.name))
+        .map(|known| known.source_type.as_str());
+    let bytes = match &column.column_type.kind {
+        ColumnKind::Char { length, charset } => length * charset.width(),
+        ColumnKind::Binary { length } | ColumnKind::Varbinary { length } => *length,
+        _ => return,
+    };
+    let fixed = !matches!(column.column_type.kind, ColumnKind::Varbinary { .. });
+    for said in [noted, known].into_iter().flatten() {
+        let Ok(said) = ColumnType::of_catalog(said, None, context.options) else {
+            continue;
+        };
+        let fits = match &said.kind {
+            ColumnKind::Uuid | ColumnKind::Inet6 => fixed && bytes == 16,
+            ColumnKind::Inet4 => fixed && bytes == 4,
+            ColumnKind::Vector { dimensions } => !fixed && dimensions.checked_mul(4) == Some(bytes),
+            _ => false,
+        };
+        if fits {
+            column.column_type = said;
+            return;
+        }
+    }
+}
+
+fn describe(named: &NamedColumn, context: &Context<'_>) -> Result<Column> {
+    let mut column = named.column_type.column(&named.name);
+    column.nullable = named.nullable;
+    let noted = context
+        .notes
+        .and_then(|notes| notes.columns.iter().find(|it| it.name == named.name));
+    let before = context
+        .known
+        .and_then(|known| known.columns.iter().find(|it| it.name == named.name));
+    column.generated = match (noted, before) {
+        (Some(noted), _) => noted.generated,
+        (None, Some(before)) => before.generated,
+        (None, None) => false,
+    };
+    if let Some(before) = before {
+        narrowed(before, &column)?;
+        if before.source_type == column.source_type {
+            column.existing.clone_from(&before.existing);
+        }
+        return Ok(column);
+    }
+    if context.known.is_none() {
+        return Ok(column);
+    }
+    let logged = context
+        .added
+        .iter()
+        .rev()
+        .find(|added| added.name.eq_ignore_ascii_case(&named.name))
+        .map(|added| &added.existing);
+    let existing = match (column.generated, logged) {
+        (true, _) => Some(&Existing::Unknown),
+        (false, Some(existing)) => Some(existing),
+        (false, None) => noted.and_then(|noted| noted.existing.as_ref()),
+    };
+    let unknown = || {
+        Error::unsupported(format!(
+            "what older rows hold in the added column {} is not in the log",
+            cdc_api::schema::quote_identifier(&named.name)
+        ))
+        .hint("run cdc snapshot for the table")
+    };
+    column.existing = match existing {
+        None | Some(Existing::Null) if column.nullable => None,
+        Some(Existing::Constant(text)) => Some(named.column_type.existing(text)?),
+        Some(Existing::Zero) => {
+            let zero = zero(&named.column_type.kind).ok_or_else(unknown)?;
+            Some(named.column_type.existing(&zero)?)
+        }
+        _ => return Err(unknown()),
+    };
+    Ok(column)
+}
+
+/// Refuses a change of type under which older values are others, though Arrow's type is the same.
+fn narrowed(before: &Column, after: &Column) -> Result<()> {
+    let digits = |column: &Column| -> Option<(String, u8)> {
+        let kind = ColumnType::of_catalog(&column.source_type, None, TypeOptions::default());
+        match kind.ok()?.kind {
+            ColumnKind::DateTime { digits } => Some(("datetime".to_owned(), digits)),
+            ColumnKind::Timestamp { digits } => Some(("timestamp".to_owned(), digits)),
+            ColumnKind::Time { digits } => Some(("time".to_owned(), digits)),
+            _ => None,
+        }
+    };
+    match (digits(before), digits(after)) {
+        (Some((old, more)), Some((new, fewer))) if old == new && fewer < more => {
+            Err(Error::unsupported(format!(
+                "the column {} was changed from {} to {}, which rounds older values",
+                cdc_api::schema::quote_identifier(&after.name),
+                before.source_type,
+                after.source_type
+            ))
+            .hint("run cdc snapshot for the table"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a NOT NULL column without a default holds in older rows.
+fn zero(kind: &ColumnKind) -> Option<String> {
+    Some(match kind {
+        ColumnKind::Integer { .. }
+        | ColumnKind::Float { .. }
+        | ColumnKind::Double { .. }
+        | ColumnKind::Decimal { .. }
+        | ColumnKind::Year => "0".to_owned(),
+        ColumnKind::Bit { .. } => "0".to_owned(),
+        ColumnKind::Char { .. }
+        | ColumnKind::Varchar { .. }
+        | ColumnKind::Text { .. }
+        | ColumnKind::Binary { .. }
+        | ColumnKind::Varbinary { .. }
+        | ColumnKind::Blob { .. }
+        | ColumnKind::Set { .. } => String::new(),
+        ColumnKind::Enum { members } => members.first()?.to_string(),
+        ColumnKind::Date => "0000-00-00".to_owned(),
+        ColumnKind::DateTime { .. } | ColumnKind::Timestamp { .. } => {
+            "0000-00-00 00:00:00".to_owned()
+        }
+        ColumnKind::Time { .. } => "00:00:00".to_owned(),
+        _ => return None,
+    })
+}
