@@ -81,6 +81,8 @@ pub struct SinkConfig {
     pub name: String,
     /// `type`: which connector.
     pub kind: String,
+    /// What the pipeline reads: records say where they come from.
+    pub source: SourceConfig,
     /// What the engine does with it.
     pub delivery: Delivery,
     /// The connector's own keys.

@@ -56,6 +56,22 @@ const SINKS: &[SinkRow] = &[
             Ok(Box::new(cdc_lake::Lake::new(section, pipeline)?))
         },
     },
+    #[cfg(feature = "kafka")]
+    SinkRow {
+        kind: "kafka",
+        linger: Duration::from_millis(5),
+        make: |config, pipeline| {
+            let section = config.section.parse()?;
+            let (connector, database) = origin(&config.source)?;
+            Ok(Box::new(cdc_kafka::Kafka::new(
+                section,
+                pipeline,
+                &config.name,
+                connector,
+                &database,
+            )?))
+        },
+    },
 ];
 
 /// The types that a source may have.
@@ -91,6 +107,28 @@ pub fn source_tables(config: &SourceConfig) -> Result<TableSelection> {
     }
     let section: Tables = config.section.parse()?;
     TableSelection::parse(section.tables)
+}
+
+/// Which of Debezium's connectors the source stands for, and the database that it reads.
+#[cfg(feature = "kafka")]
+fn origin(source: &SourceConfig) -> Result<(cdc_kafka::Connector, String)> {
+    /// Of a source's section, where the database is.
+    #[derive(Deserialize)]
+    struct Place {
+        url: String,
+    }
+    let place: Place = source.section.parse()?;
+    let database = url::Url::parse(&place.url).ok().map(|url| {
+        let path = url.path().trim_start_matches('/');
+        percent_encoding::percent_decode_str(path)
+            .decode_utf8_lossy()
+            .into_owned()
+    });
+    let connector = match source.kind.as_str() {
+        "mysql" => cdc_kafka::Connector::Mysql,
+        _ => cdc_kafka::Connector::Postgresql,
+    };
+    Ok((connector, database.unwrap_or_default()))
 }
 
 /// A sink of pipeline `pipeline`, with what the engine does with it; nothing is connected yet.

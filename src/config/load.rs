@@ -67,12 +67,13 @@ pub fn parse(text: &str, file: &Path, variable: &dyn Fn(&str) -> Option<String>)
     };
     let (_, source) = required(source, "source")?;
     let (_, sinks) = required(sinks, "sinks")?;
+    let source = source_section(source, file)?;
     let config = Config {
         file: file.to_owned(),
         name: rest.name,
         data_dir: rest.data_dir.unwrap_or_else(|| default_data_dir(variable)),
-        source: source_section(source, file)?,
-        sinks: sink_sections(sinks, file)?,
+        sinks: sink_sections(sinks, &source, file)?,
+        source,
         acknowledge: rest.acknowledge,
         journal: rest.journal,
         snapshot: rest.snapshot,
@@ -196,7 +197,7 @@ pub(crate) const DELIVERY_KEYS: [&str; 6] = [
     "on_table_error",
 ];
 
-fn sink_sections(node: Node, file: &Path) -> Result<Vec<SinkConfig>> {
+fn sink_sections(node: Node, source: &SourceConfig, file: &Path) -> Result<Vec<SinkConfig>> {
     let line = node.line;
     let entries = match node.value {
         Value::Map(entries) if !entries.is_empty() => entries,
@@ -210,11 +211,16 @@ fn sink_sections(node: Node, file: &Path) -> Result<Vec<SinkConfig>> {
     };
     entries
         .into_iter()
-        .map(|(key, node)| sink_section(&key, node, file))
+        .map(|(key, node)| sink_section(&key, node, source, file))
         .collect()
 }
 
-fn sink_section(key: &Key, mut node: Node, file: &Path) -> Result<SinkConfig> {
+fn sink_section(
+    key: &Key,
+    mut node: Node,
+    source: &SourceConfig,
+    file: &Path,
+) -> Result<SinkConfig> {
     let path = format!("sinks.{}", key.name);
     check_name(&key.name).map_err(|_| {
         Fault::new(format!("`{}` is not a name for a sink", key.name))
@@ -237,6 +243,7 @@ fn sink_section(key: &Key, mut node: Node, file: &Path) -> Result<SinkConfig> {
     Ok(SinkConfig {
         name: key.name.clone(),
         kind,
+        source: source.clone(),
         delivery,
         section: Section {
             node,

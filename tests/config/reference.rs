@@ -15,7 +15,7 @@ pub(crate) fn text() -> String {
 }
 
 /// Keys that have no default.
-const REQUIRED: [&[&str]; 10] = [
+const REQUIRED: [&[&str]; 12] = [
     &["name"],
     &["source"],
     &["source", "type"],
@@ -26,6 +26,8 @@ const REQUIRED: [&[&str]; 10] = [
     &["sinks", "warehouse", "path"],
     &["sinks", "lake", "type"],
     &["sinks", "lake", "url"],
+    &["sinks", "events", "type"],
+    &["sinks", "events", "brokers"],
 ];
 
 fn is_required(entry: &Entry) -> bool {
@@ -122,6 +124,7 @@ fn every_value_is_the_default() {
     }
     same::<cdc_warehouse::WarehouseConfig>(&full, &bare, "warehouse");
     same::<cdc_lake::LakeConfig>(&full, &bare, "lake");
+    same::<cdc_kafka::KafkaConfig>(&full, &bare, "events");
     let full: PostgresConfig = full.source.section.parse().expect("valid");
     let bare: PostgresConfig = bare.source.section.parse().expect("valid");
     // A new key makes this incomplete, so that it cannot be forgotten.
@@ -173,6 +176,7 @@ fn lingers_in_comments_are_true() {
     for (sink, said) in [
         ("warehouse", "100ms here"),
         ("lake", "linger is 5s by default"),
+        ("events", "linger is 5ms by default"),
     ] {
         assert!(text().contains(said));
         let linger = said
