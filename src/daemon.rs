@@ -18,7 +18,7 @@ use crate::state::State;
 /// `Config` when another daemon holds the data directory, or a connector's section is wrong.
 pub fn assemble(config: &Config) -> Result<Parts> {
     let state = State::open(&config.data_dir)?;
-    let source = registry::source(&config.source, &config.name)?;
+    let source = registry::source(config)?;
     let sinks = config
         .sinks
         .iter()

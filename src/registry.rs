@@ -1,5 +1,6 @@
 //! Which connectors there are: the only file that names connector crates, a row for each.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use cdc_api::{Result, Sink, Source, TableSelection};
 use serde::Deserialize;
 
 use crate::config::load::unknown_kind;
-use crate::config::{SinkConfig, SourceConfig};
+use crate::config::{Config, SinkConfig, SourceConfig};
 use crate::pipeline::SinkParts;
 
 /// A sink connector.
@@ -21,17 +22,18 @@ struct SinkRow {
 /// A source connector.
 struct SourceRow {
     kind: &'static str,
-    make: fn(&SourceConfig, &str) -> Result<Arc<dyn Source>>,
+    /// Of its section, the pipeline's name, and a folder of its own.
+    make: fn(&SourceConfig, &str, &Path) -> Result<Arc<dyn Source>>,
 }
 
 const SOURCES: &[SourceRow] = &[
     #[cfg(feature = "postgres")]
     SourceRow {
         kind: "postgres",
-        make: |config, pipeline| {
+        make: |config, pipeline, folder| {
             let config = config.section.parse()?;
             Ok(Arc::new(cdc_postgres::PostgresSource::new(
-                config, pipeline,
+                config, pipeline, folder,
             )?))
         },
     },
@@ -74,6 +76,9 @@ const SINKS: &[SinkRow] = &[
     },
 ];
 
+/// Where in the data directory a source keeps what is its own.
+pub const SOURCE_FOLDER: &str = "source";
+
 /// The types that a source may have.
 pub fn source_kinds() -> Vec<&'static str> {
     SOURCES.iter().map(|row| row.kind).collect()
@@ -84,21 +89,23 @@ pub fn sink_kinds() -> Vec<&'static str> {
     SINKS.iter().map(|row| row.kind).collect()
 }
 
-/// The source of pipeline `pipeline`; nothing is connected yet.
+/// The pipeline's source; nothing is connected yet.
 ///
 /// # Errors
 /// `Config`, with file and line.
-pub fn source(config: &SourceConfig, pipeline: &str) -> Result<Arc<dyn Source>> {
-    match SOURCES.iter().find(|row| row.kind == config.kind) {
-        Some(row) => (row.make)(config, pipeline),
-        None => Err(unknown_kind(&config.section, &config.kind, &source_kinds())),
-    }
+pub fn source(config: &Config) -> Result<Arc<dyn Source>> {
+    let source = &config.source;
+    let Some(row) = SOURCES.iter().find(|row| row.kind == source.kind) else {
+        return Err(unknown_kind(&source.section, &source.kind, &source_kinds()));
+    };
+    source_tables(source)?;
+    (row.make)(source, &config.name, &config.data_dir.join(SOURCE_FOLDER))
 }
 
 /// The tables that a source is to capture.
 ///
 /// # Errors
-/// `Config`, naming the pattern.
+/// `Config`, with file and line, naming the pattern.
 pub fn source_tables(config: &SourceConfig) -> Result<TableSelection> {
     /// Of a source's section, what every source has.
     #[derive(Deserialize)]
@@ -107,6 +114,7 @@ pub fn source_tables(config: &SourceConfig) -> Result<TableSelection> {
     }
     let section: Tables = config.section.parse()?;
     TableSelection::parse(section.tables)
+        .map_err(|error| config.section.refused(Some("tables"), &error))
 }
 
 /// Which of Debezium's connectors the source stands for, and the database that it reads.

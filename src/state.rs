@@ -62,6 +62,9 @@ pub struct TableState {
     pub schema: Option<Arc<TableSchema>>,
     /// The consistent point of the oldest finished chunk: the catch-up starts after it.
     pub from_seq: Option<u64>,
+    /// The generation of the source's rows that the copy was begun with.
+    #[serde(default)]
+    pub generation: Option<u64>,
     /// The consistent point of the newest finished chunk: the copy is whole from there on.
     pub whole_at: Option<u64>,
     /// Why it stopped.
@@ -83,6 +86,7 @@ impl TableState {
             chunks: Vec::new(),
             schema: None,
             from_seq: None,
+            generation: None,
             whole_at: None,
             error: None,
             failed_seq: None,

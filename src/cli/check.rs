@@ -35,7 +35,7 @@ pub(super) struct Found {
 pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let config = context.config()?;
     log::start(&config.log, "warn")?;
-    let source = registry::source(&config.source, &config.name)?;
+    let source = registry::source(&config)?;
     let mut found = Vec::new();
     add(&mut found, "source", source.check().await);
     for sink in &config.sinks {

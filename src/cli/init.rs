@@ -54,7 +54,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let draft = write(&name, &url, &[]);
     let config = parse(&draft, file, &variable)?;
     log::start(&config.log, "warn")?;
-    let source = registry::source(&config.source, &config.name)?;
+    let source = registry::source(&config)?;
     let tables = source.discover().await?;
     let mut found = Vec::new();
     check::add(&mut found, "source", source.check().await);

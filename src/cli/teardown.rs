@@ -34,7 +34,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let mut complete = true;
-    let source = registry::source(&config.source, &config.name)?;
+    let source = registry::source(&config)?;
     complete &= tell("source", source.teardown().await);
     for sink in &config.sinks {
         let mut connector = registry::sink(sink, &config.name)?.sink;
@@ -103,8 +103,10 @@ fn remove_local(data_dir: &Path, state: State) -> Result<Vec<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(error)),
     };
-    let journal = data_dir.join("journal");
-    gone(&journal, std::fs::remove_dir_all(&journal))?;
+    for folder in ["journal", registry::SOURCE_FOLDER] {
+        let path = data_dir.join(folder);
+        gone(&path, std::fs::remove_dir_all(&path))?;
+    }
     drop(state);
     for name in ["state.db", "state.db-wal", "state.db-shm"] {
         let path = data_dir.join(name);

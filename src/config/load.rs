@@ -43,7 +43,7 @@ pub fn load(file: &Path) -> Result<Config> {
     })?;
     let config = parse(&text, file, &|name| std::env::var(name).ok())?;
     // Connectors that are made touch nothing; what they refuse is to be told now.
-    registry::source(&config.source, &config.name)?;
+    registry::source(&config)?;
     for sink in &config.sinks {
         registry::sink(sink, &config.name)?;
     }

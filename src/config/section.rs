@@ -40,7 +40,20 @@ impl Section {
 
     /// An error about this section as a whole, or about one of its keys, with file and line.
     pub fn error(&self, key: Option<&str>, what: impl Into<String>) -> Error {
-        let fault = Fault::new(what);
+        self.locate(key, Fault::new(what))
+    }
+
+    /// What refused this section, or one of its keys, with file and line.
+    pub fn refused(&self, key: Option<&str>, error: &Error) -> Error {
+        let fault = Fault::new(error.to_string());
+        let fault = match error.hint_text() {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        };
+        self.locate(key, fault)
+    }
+
+    fn locate(&self, key: Option<&str>, fault: Fault) -> Error {
         let (fault, line) = match key {
             Some(key) => (fault.within(key), self.node.line_of(key)),
             None => (fault, self.node.line),

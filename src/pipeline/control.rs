@@ -261,9 +261,10 @@ impl Handle {
 
     async fn wait(self, sink: Option<String>) -> Result<Vec<Reached>> {
         let sinks = self.sinks(sink.as_deref())?;
-        let round = self.discover().await?;
         let mark = self.shared.source.mark().await?;
         let seq = self.shared.marks.wait(mark).await;
+        // Last: what the catalog shows of the tables' rows can be told only with the log read.
+        let round = self.discover().await?;
         let mut waiting = Vec::new();
         for worker in sinks {
             let (reply, answer) = oneshot::channel();

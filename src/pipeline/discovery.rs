@@ -50,10 +50,12 @@ impl Discovery {
         // Written down before the log is without a table: a crash in between cannot hide that.
         let since = self.since(&tables)?;
         self.shared.source.capture(&tables).await?;
+        let generations = self.shared.source.generations(&tables).await?;
         self.round += 1;
         self.shared.captured.send_replace(Arc::new(Captured {
             known: true,
             since,
+            generations,
             round: self.round,
             tables,
             refused,

@@ -42,6 +42,8 @@ pub(super) struct CopyPlan {
     pub(super) chunks: Vec<Chunk>,
     /// The point at which the first of them are read: where the replay starts if there is none.
     pub(super) point: u64,
+    /// The generation of the rows at that point.
+    pub(super) generation: u64,
 }
 
 /// What a copy is for.
@@ -322,6 +324,7 @@ impl Job {
                     .chunks(table, self.shared.settings.chunk_bytes)
                     .await?,
                 point: seq,
+                generation: snapshot.generation(table),
             },
         };
         let resumes = self.wanted[index].plan.replace(plan.clone()).is_some();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cdc_api::{BatchLimits, Error, Source, TableId, TableName, TableSchema};
+use cdc_api::{BatchLimits, Error, Generation, Source, TableId, TableName, TableSchema};
 use tokio::sync::Notify;
 
 use super::acknowledge::Acknowledger;
@@ -75,6 +75,8 @@ pub(super) struct Captured {
     pub(super) round: u64,
     /// Of each captured table, a number that changes whenever it was not captured in between.
     pub(super) since: BTreeMap<TableId, u64>,
+    /// Which generation each table's rows are of.
+    pub(super) generations: BTreeMap<TableId, Generation>,
     /// Tables whose changes are in the log.
     pub(super) tables: Vec<Arc<TableSchema>>,
     /// Tables that match and cannot be captured, and why.

@@ -35,6 +35,6 @@ pub use sink::{
     TableCopy,
 };
 pub use source::{
-    BatchLimits, BatchReader, ChangeStream, Chunk, Finding, FoundTable, Severity, Snapshot, Source,
-    SourceIdentity, StreamProgress, TableSize,
+    BatchLimits, BatchReader, ChangeStream, Chunk, Finding, FoundTable, Generation, Severity,
+    Snapshot, Source, SourceIdentity, StreamProgress, TableSize,
 };

@@ -1,5 +1,6 @@
 //! The source's side of the contract: a database whose log is tailed and whose tables are read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -48,6 +49,23 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// With the statement to run by hand, where the rights are missing.
     async fn capture(&self, tables: &[Arc<TableSchema>]) -> Result<()>;
+
+    /// Which generation the rows of each table are of, as far as that is known: asked after each
+    /// [`discover`](Source::discover), of all captured tables and no others. A number rises when
+    /// rows have changed in a way that the log does not carry (PostgreSQL: a rewrite, a partition
+    /// attached), and never falls, also over restarts. What was copied from an older generation
+    /// ([`Snapshot::generation`]) is not to be trusted. Tables that are not named have one for
+    /// ever.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    async fn generations(
+        &self,
+        tables: &[Arc<TableSchema>],
+    ) -> Result<BTreeMap<TableId, Generation>> {
+        let _ = tables;
+        Ok(BTreeMap::new())
+    }
 
     /// Makes the log be kept for this pipeline (PostgreSQL: creates the slot, or takes the one
     /// that is there) and gives the earliest checkpoint to start from, with `seq` 0. Only for a
@@ -133,6 +151,13 @@ pub trait ChangeStream: Send {
 pub trait Snapshot: Send + Sync {
     /// Names this snapshot in [`ChangeEvent::Mark`]; unique within the process.
     fn id(&self) -> u64;
+
+    /// The generation ([`Source::generations`]) of the table's rows in this view, or a later
+    /// number below that of the next.
+    fn generation(&self, table: TableId) -> u64 {
+        let _ = table;
+        0
+    }
 
     /// The tables as they are in this view, in the order given to [`Source::snapshot`]. Shapes
     /// may differ from what was asked for if the table changed in between.
@@ -249,6 +274,15 @@ pub struct FoundTable {
     pub refused: Option<Error>,
     /// Its size by the server's statistics.
     pub size: TableSize,
+}
+
+/// Which generation a table's rows are of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Rises with each change that the log does not carry.
+    pub number: u64,
+    /// What the last of these changes was, without user data: `public.p1 was truncated`.
+    pub cause: String,
 }
 
 /// How bad a finding is.

@@ -3,8 +3,9 @@
 //!
 //! Code map: [`connect`](Settings) URL, sockets, TLS · `session` start-up, authentication, plain
 //! SQL, COPY · `refusal` the server's errors and what mends them · `replication` the replication
-//! grammar, reading in gulps, feedback · `catalog` tables, columns, types · `position` places in
-//! the log · `types`, `decode` bytes to Arrow, sans-IO.
+//! grammar, reading in gulps, feedback · `catalog` tables, columns, types · `storage` changes of
+//! rows that the log does not carry · `position` places in the log · `types`, `decode` bytes to
+//! Arrow, sans-IO.
 //!
 //! **Architecture invariant:** `decode` and `types` know neither sockets nor clocks; everything
 //! else knows no Arrow array. Between them stand `catalog`'s plain structures.
@@ -23,6 +24,7 @@ mod session;
 mod slot;
 mod snapshot;
 mod source;
+mod storage;
 mod stream;
 mod types;
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cdc_api::TableId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::position::Lsn;
 
@@ -29,6 +29,12 @@ struct State {
     holds: usize,
     /// The furthest commit that the stream has taken up, in this session.
     taken: Lsn,
+    /// Everything that commits before this has been decoded, by this stream or an earlier one.
+    decoded: Lsn,
+    /// Who waits for that to get further.
+    waiting: Vec<(Lsn, oneshot::Sender<()>)>,
+    /// Whether there was a stream at all.
+    begun: bool,
 }
 
 /// A place to announce.
@@ -39,7 +45,7 @@ pub(crate) struct Mark {
     /// Its place.
     pub(crate) lsn: Lsn,
     /// The tables of a snapshot. Its mark is given again by a later stream, as long as it lives;
-    /// a mark without tables is given once.
+    /// a mark without tables is given until the engine has it.
     pub(crate) tables: Option<Vec<TableId>>,
     given: bool,
 }
@@ -79,7 +85,7 @@ impl Marks {
         true
     }
 
-    /// Takes a lasting mark back.
+    /// Takes a mark back: its snapshot has ended, or the engine has it.
     pub(crate) fn forget(&self, id: u64) {
         self.state().asked.retain(|mark| mark.id != id);
     }
@@ -90,13 +96,50 @@ impl Marks {
         Hold(self)
     }
 
-    /// A new stream begins at `from`: lasting marks from there on are to be given again.
+    /// The engine has got the mark: one without tables is not given again.
+    pub(crate) fn arrived(&self, id: u64) {
+        self.state()
+            .asked
+            .retain(|mark| mark.id != id || mark.tables.is_some());
+    }
+
+    /// A new stream begins at `from`: snapshots' marks from there on are to be given again, and
+    /// others that the engine has not got, wherever they stand.
     pub(crate) fn begin(&self, from: Lsn) {
         let mut state = self.state();
         state.taken = Lsn(0);
+        state.begun = true;
+        state.decoded = state.decoded.max(from);
         for mark in &mut state.asked {
-            mark.given = mark.given && mark.lsn < from;
+            mark.given = mark.given && mark.tables.is_some() && mark.lsn < from;
         }
+    }
+
+    /// Waits until everything that commits before `lsn` has been decoded.
+    pub(crate) async fn decoded(&self, lsn: Lsn) {
+        let decoded = {
+            let mut state = self.state();
+            if state.decoded >= lsn {
+                return;
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiting.retain(|(_, sender)| !sender.is_closed());
+            state.waiting.push((lsn, sender));
+            receiver
+        };
+        self.changed.notify_one();
+        // The sender stays until then.
+        let _ = decoded.await;
+    }
+
+    /// Whether there was a stream in this process.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.state().begun
+    }
+
+    /// Whether everything that commits before `lsn` has been decoded.
+    pub(crate) fn has_decoded(&self, lsn: Lsn) -> bool {
+        self.state().decoded >= lsn
     }
 
     /// The stream is about to take up the transaction that commits at `commit`: returns whether
@@ -120,9 +163,11 @@ impl Marks {
         self.state().due(end)
     }
 
-    /// Whether a mark waits for the stream to reach it.
+    /// Whether a mark, or someone, waits for the stream to get further.
     pub(crate) fn waiting(&self) -> bool {
-        self.state().asked.iter().any(|mark| !mark.given)
+        let state = self.state();
+        let waits = |(_, sender): &(Lsn, oneshot::Sender<()>)| !sender.is_closed();
+        state.asked.iter().any(|mark| !mark.given) || state.waiting.iter().any(waits)
     }
 
     /// Waits until something was asked or a hold was released.
@@ -133,15 +178,18 @@ impl Marks {
 
 impl State {
     fn due(&mut self, reached: Lsn) -> Vec<Mark> {
+        self.decoded = self.decoded.max(reached);
+        for (_, sender) in self.waiting.extract_if(.., |(lsn, _)| *lsn <= reached) {
+            // Who asked may have given up.
+            let _ = sender.send(());
+        }
         let mut due = Vec::new();
-        self.asked.retain_mut(|mark| {
-            if mark.given || mark.lsn > reached {
-                return true;
+        for mark in &mut self.asked {
+            if !mark.given && mark.lsn <= reached {
+                mark.given = true;
+                due.push(mark.clone());
             }
-            mark.given = true;
-            due.push(mark.clone());
-            mark.tables.is_some()
-        });
+        }
         due
     }
 }
@@ -220,5 +268,35 @@ mod tests {
         marks.forget(1);
         marks.begin(Lsn(60));
         assert_eq!(marks.take_up(Lsn(120)), Turn::Go);
+    }
+    #[test]
+    fn a_mark_that_was_lost_with_its_stream_is_given_by_the_next() {
+        let marks = Marks::default();
+        marks.ask(1, Lsn(100), None);
+        marks.ask(2, Lsn(100), None);
+        assert_eq!(marks.reach(Lsn(100)).len(), 2);
+        marks.arrived(2);
+        // Also by a stream that begins after its place.
+        marks.begin(Lsn(101));
+        assert!(marks.waiting());
+        assert_eq!(ids(marks.take_up(Lsn(120))), [1]);
+        marks.arrived(1);
+        marks.begin(Lsn(60));
+        assert_eq!(marks.take_up(Lsn(120)), Turn::Go);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_stream_is_told_when_it_is_there() {
+        let marks = Marks::default();
+        let waiting = marks.decoded(Lsn(100));
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert!(marks.waiting());
+        marks.reach(Lsn(99));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        marks.take_up(Lsn(100));
+        waiting.await;
+        assert!(!marks.waiting());
+        marks.decoded(Lsn(100)).await;
     }
 }

@@ -25,7 +25,7 @@ use inbox::Inbox;
 /// A lock that a waiting `ALTER TABLE` or `TRUNCATE` is before us in the queue for is not waited
 /// for long: that statement may itself wait for a snapshot of ours, and the server cannot see that
 /// circle.
-const PINNED: [(&str, &str); 7] = [
+const PINNED: [(&str, &str); 8] = [
     ("lock_timeout", "3s"),
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO"),
@@ -33,6 +33,7 @@ const PINNED: [(&str, &str); 7] = [
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
 ];
 
 /// What a session is for.

@@ -26,7 +26,8 @@ use crate::marks::next_id;
 use crate::position::Lsn;
 use crate::replication::command::{self, Lifetime};
 use crate::session::{Purpose, Session};
-use crate::source::{Server, oid};
+use crate::source::{Server, oid, subject};
+use crate::storage::{self, Sighting, Subject};
 use crate::types::ColumnType;
 use reader::CopyReader;
 
@@ -42,6 +43,7 @@ pub(crate) struct TableView {
     id: u64,
     server: Arc<Server>,
     tables: Vec<Arc<TableSchema>>,
+    generations: HashMap<TableId, u64>,
     reading: HashMap<TableId, Reading>,
     version: u32,
     /// The name under which the view can be taken over by other sessions.
@@ -82,8 +84,9 @@ impl TableView {
                 .await
                 .map_err(|error| of_table(error, table))?;
         }
-        let (id, view) = take_point(server, tables).await?;
-        let opened = Self::take_over(server, tables, keeper, id, view).await;
+        let point = take_point(server, tables).await?;
+        let id = point.id;
+        let opened = Self::take_over(server, tables, keeper, point).await;
         if opened.is_err() {
             server.marks.forget(id);
         }
@@ -94,16 +97,15 @@ impl TableView {
         server: &Arc<Server>,
         tables: &[Arc<TableSchema>],
         mut keeper: Session,
-        id: u64,
-        (slot, view): (Session, String),
+        point: Point,
     ) -> Result<Self> {
         keeper
             .query(&format!(
                 "SET TRANSACTION SNAPSHOT {}",
-                escape_literal(&view)
+                escape_literal(&point.view)
             ))
             .await?;
-        slot.close().await;
+        point.session.close().await;
         let row = keeper.query_one("SELECT pg_export_snapshot()").await?;
         let name = row.text(0).to_owned();
         // Nothing can change the tables any more: their shapes are those of the view.
@@ -129,10 +131,24 @@ impl TableView {
             let columns = columns.join(", ");
             reading.insert(asked.id, Reading { columns, types });
         }
+        let subjects: Vec<Subject> = shapes.iter().map(|shape| subject(shape)).collect();
+        let (horizon, seen) = storage::read(&mut keeper, &subjects).await?;
+        let mut generations = HashMap::new();
+        for (oid, storage) in seen {
+            let sighting = Sighting {
+                lsn: point.lsn.0,
+                horizon,
+                storage: storage.clone(),
+            };
+            server.notes.see(oid, sighting)?;
+            let generation = server.notes.generation_at(oid, point.lsn, &storage);
+            generations.insert(TableId(u64::from(oid)), generation);
+        }
         Ok(Self {
-            id,
+            id: point.id,
             server: Arc::clone(server),
             tables: shapes,
+            generations,
             reading,
             version: keeper.version(),
             name,
@@ -210,6 +226,10 @@ impl Snapshot for TableView {
         self.id
     }
 
+    fn generation(&self, table: TableId) -> u64 {
+        self.generations.get(&table).copied().unwrap_or(0)
+    }
+
     fn tables(&self) -> &[Arc<TableSchema>] {
         &self.tables
     }
@@ -279,15 +299,23 @@ impl Snapshot for TableView {
     }
 }
 
-/// A consistent point: the mark's id, the session that exports its view, the view's name.
+/// A consistent point.
+struct Point {
+    /// Its mark.
+    id: u64,
+    lsn: Lsn,
+    /// The session that exports its view, until its next command.
+    session: Session,
+    /// The view's name.
+    view: String,
+}
+
+/// Finds a consistent point.
 ///
 /// The stream must not pass the point before the mark is asked for. So it is held before its next
 /// transaction; when a long transaction keeps the point from being found it goes on meanwhile, and
 /// if it has then passed the point, another is looked for: the long one is over now.
-async fn take_point(
-    server: &Arc<Server>,
-    tables: &[Arc<TableSchema>],
-) -> Result<(u64, (Session, String))> {
+async fn take_point(server: &Arc<Server>, tables: &[Arc<TableSchema>]) -> Result<Point> {
     for _ in 0..ATTEMPTS {
         let mut session = Session::open(&server.settings, Purpose::Replication).await?;
         let now = SystemTime::now()
@@ -307,13 +335,18 @@ async fn take_point(
                 }
             }
         };
-        let point: Lsn = row.text(1).parse()?;
+        let lsn: Lsn = row.text(1).parse()?;
         let id = next_id();
         let ids = tables.iter().map(|table| table.id).collect();
-        let asked = server.marks.ask(id, point, Some(ids));
+        let asked = server.marks.ask(id, lsn, Some(ids));
         drop(hold);
         if asked {
-            return Ok((id, (session, row.text(2).to_owned())));
+            return Ok(Point {
+                id,
+                lsn,
+                session,
+                view: row.text(2).to_owned(),
+            });
         }
         session.close().await;
     }

@@ -4,15 +4,17 @@
 //! `catalog`, `publication`, `slot`, `snapshot`, `stream` and `check`. Every call opens a session of
 //! its own, so that nothing here has a state that a lost connection could spoil.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cdc_api::{
-    BatchLimits, ChangeStream, Checkpoint, Error, ErrorKind, Finding, FoundTable, Identity,
-    Position, Result, Snapshot, Source, SourceIdentity, TableId, TableSchema, TableSelection,
-    TableSize,
+    BatchLimits, ChangeStream, Checkpoint, Error, ErrorKind, Finding, FoundTable, Generation,
+    Identity, Position, Result, Snapshot, Source, SourceIdentity, TableId, TableSchema,
+    TableSelection, TableSize,
 };
 use postgres_protocol::escape::escape_identifier;
 
@@ -26,6 +28,7 @@ use crate::replication::command::{self, Lifetime};
 use crate::session::{Purpose, Session};
 use crate::slot;
 use crate::snapshot::TableView;
+use crate::storage::{self, Notes, Sighting, Subject};
 use crate::stream;
 use crate::types::TypeTable;
 
@@ -43,6 +46,10 @@ pub(crate) struct Server {
     pub(crate) config: PostgresConfig,
     pub(crate) choices: Choices,
     pub(crate) marks: Marks,
+    /// What is remembered of the tables' storage.
+    pub(crate) notes: Notes,
+    /// Where large transactions are kept until they commit.
+    pub(crate) spool: PathBuf,
     /// Whether a type was met whose binary form cannot be read.
     pub(crate) text_only: AtomicBool,
     selection: RwLock<TableSelection>,
@@ -50,16 +57,20 @@ pub(crate) struct Server {
 
 impl PostgresSource {
     /// A source for the pipeline `name`, which names slot and publication unless the
-    /// configuration does. Connects to nothing yet.
+    /// configuration does. `folder`, made when it is needed, is this source's own: it remembers
+    /// there over restarts what the server's log does not tell, and keeps large transactions there
+    /// until they commit. Connects to nothing yet.
     ///
     /// # Errors
     /// `Config` where a URL, name or pattern cannot be used.
-    pub fn new(config: PostgresConfig, name: &str) -> Result<Self> {
+    pub fn new(config: PostgresConfig, name: &str, folder: &Path) -> Result<Self> {
         let server = Server {
             settings: Settings::parse(&config.url)?,
             choices: Choices::new(&config, name)?,
             selection: RwLock::new(TableSelection::parse(&config.tables)?),
             marks: Marks::default(),
+            notes: Notes::new(folder.join("tables")),
+            spool: folder.join("spool"),
             text_only: AtomicBool::new(false),
             config,
         };
@@ -297,6 +308,34 @@ impl Source for PostgresSource {
         Ok(())
     }
 
+    async fn generations(
+        &self,
+        tables: &[Arc<TableSchema>],
+    ) -> Result<BTreeMap<TableId, Generation>> {
+        let server = &self.server;
+        let mut session = server.session().await?;
+        let subjects: Vec<Subject> = tables.iter().map(|table| subject(table)).collect();
+        let (horizon, found) = storage::read(&mut session, &subjects).await?;
+        let lsn = storage::log_end(&mut session).await?.0;
+        for (oid, storage) in found {
+            let sighting = Sighting {
+                lsn,
+                horizon,
+                storage,
+            };
+            server.notes.see(oid, sighting)?;
+        }
+        server.notes.settle(&mut session, &server.marks).await?;
+        session.close().await;
+        let oids = subjects.iter().map(|(oid, _)| *oid).collect();
+        server.notes.retain(&oids);
+        let generation = |table: &Arc<TableSchema>| {
+            let known = server.notes.generation(oid(table.id))?;
+            Some((table.id, known))
+        };
+        Ok(tables.iter().filter_map(generation).collect())
+    }
+
     async fn origin(&self) -> Result<Checkpoint> {
         let server = &self.server;
         let mut session = Session::open(&server.settings, Purpose::Replication).await?;
@@ -357,11 +396,8 @@ impl Source for PostgresSource {
 
     async fn mark(&self) -> Result<u64> {
         let mut session = self.server.session().await?;
-        let row = session
-            .query_one("SELECT pg_current_wal_insert_lsn()")
-            .await?;
+        let end = storage::log_end(&mut session).await?;
         session.close().await;
-        let end = before_page_header(row.text(0).parse()?);
         let id = next_id();
         self.server.marks.ask(id, end, None);
         Ok(id)
@@ -424,20 +460,15 @@ fn found(table: &CatalogTable, types: &TypeTable, refused: &mut Option<Error>) -
     })
 }
 
+/// The table as one whose storage is looked at.
+pub(crate) fn subject(table: &TableSchema) -> Subject {
+    let names = table.columns.iter().map(|column| column.name.clone());
+    (oid(table.id), names.collect())
+}
+
 /// The oid that a table's id is.
 pub(crate) fn oid(table: TableId) -> u32 {
     u32::try_from(table.0).unwrap_or(0)
-}
-
-/// Where the last record ends, given where the next one would begin: at the start of a page the
-/// two differ by the page's header (24 bytes, 40 in the first page of a file), and the sender
-/// never gets further than the end.
-fn before_page_header(insert: Lsn) -> Lsn {
-    const PAGE: u64 = 8192;
-    match insert.0 % PAGE {
-        header @ (24 | 40) => Lsn(insert.0 - header),
-        _ => insert,
-    }
 }
 
 /// Whether `position` is of this log, for acknowledging.
@@ -449,16 +480,4 @@ pub(crate) fn place(log: &Log, position: &Position) -> Result<Lsn> {
         ));
     }
     Ok(lsn)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_insert_position_after_a_page_header_is_the_end_before_it() {
-        assert_eq!(before_page_header(Lsn(3 * 8192 + 24)), Lsn(3 * 8192));
-        assert_eq!(before_page_header(Lsn(40)), Lsn(0));
-        assert_eq!(before_page_header(Lsn(3 * 8192 + 64)), Lsn(3 * 8192 + 64));
-    }
 }

@@ -134,6 +134,7 @@ pub(crate) async fn start(
         .await
         .map_err(|_| Error::internal("the stream's thread ended while it started"))??;
     Ok(Box::new(PostgresStream {
+        server: Arc::clone(server),
         log,
         inlet,
         acknowledger,
@@ -162,6 +163,7 @@ impl Progress {
 }
 
 struct PostgresStream {
+    server: Arc<Server>,
     log: Log,
     inlet: Inlet,
     acknowledger: Acknowledger,
@@ -173,7 +175,11 @@ struct PostgresStream {
 #[async_trait]
 impl ChangeStream for PostgresStream {
     async fn next(&mut self) -> Result<ChangeEvent> {
-        self.inlet.next().await
+        let event = self.inlet.next().await?;
+        if let ChangeEvent::Mark { id } = &event {
+            self.server.marks.arrived(*id);
+        }
+        Ok(event)
     }
 
     fn acknowledge(&self, upto: &Position) -> Result<()> {

@@ -123,6 +123,7 @@ impl Worker {
                 table: Arc::clone(&schema),
                 chunks: state.chunks,
                 point: state.from_seq.unwrap_or(0),
+                generation: state.generation.unwrap_or(0),
             };
             wanted.push(self.want(
                 schema,
@@ -292,6 +293,7 @@ impl Worker {
             state.schema = Some(plan.table);
             state.chunks = plan.chunks;
             state.from_seq.get_or_insert(plan.point);
+            state.generation.get_or_insert(plan.generation);
         }
         self.shared.state.save_tables(&self.name, &[state])?;
         self.board.view().error = None;
@@ -309,6 +311,7 @@ impl Worker {
             state.schema = None;
             state.chunks.clear();
             state.from_seq = None;
+            state.generation = None;
             self.shared.state.save_tables(&self.name, &[state])?;
         }
         self.discard_unused().await?;

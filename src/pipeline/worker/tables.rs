@@ -152,6 +152,13 @@ impl Worker {
         let state = &self.shared.state;
         let since = state.value(&self.captured_key("copying", id))?;
         state.set_value(&self.captured_key("captured", id), since.as_deref())?;
+        let copied = state
+            .table(&self.name, id)?
+            .and_then(|copy| copy.generation);
+        state.set_value(
+            &self.captured_key("generation", id),
+            copied.map(|generation| generation.to_string()).as_deref(),
+        )?;
         state.remove_table(&self.name, id)
     }
 
@@ -236,6 +243,7 @@ impl Worker {
         let delivery = self.delivery.clone();
         let mut wanted = Vec::new();
         self.stop_interrupted(captured).await?;
+        self.stop_outdated(captured).await?;
         for schema in captured.taken(&delivery) {
             let table = self
                 .tables
@@ -301,7 +309,11 @@ impl Worker {
                 continue;
             };
             let (copying, joined) = (table.copy.is_some(), table.is_joined());
-            if copying && self.captured_since("copying", *id)?.is_some_and(|at| at < *since) {
+            if copying
+                && self
+                    .captured_since("copying", *id)?
+                    .is_some_and(|at| at < *since)
+            {
                 tracing::warn!(sink = %self.name, table = %table.name,
                     "copy begins again: the table was not captured for a while");
                 self.copy_again(*id).await?;
@@ -312,10 +324,10 @@ impl Worker {
             match self.captured_since("captured", *id)? {
                 Some(known) if known == *since => {}
                 // A new state database: nothing says that the table was ever interrupted.
-                None => self
-                    .shared
-                    .state
-                    .set_value(&self.captured_key("captured", *id), Some(&since.to_string()))?,
+                None => self.shared.state.set_value(
+                    &self.captured_key("captured", *id),
+                    Some(&since.to_string()),
+                )?,
                 // The copy that is under way replaces it.
                 Some(_) if copying => {
                     if let Some(table) = self.tables.get_mut(id) {
@@ -326,6 +338,53 @@ impl Worker {
                     let error = Error::data("the table was not captured for a while")
                         .hint("nothing to do: it is copied anew");
                     self.stop_or_refuse(*id, &error, true)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables whose rows changed without the log since they were copied: joined ones stop, copies
+    /// begin again.
+    async fn stop_outdated(&mut self, captured: &Captured) -> Result<()> {
+        for (id, generation) in &captured.generations {
+            let Some(table) = self.tables.get(id) else {
+                continue;
+            };
+            let (copying, joined) = (table.copy.is_some(), table.is_joined());
+            let (name, number) = (table.name.clone(), generation.number);
+            if copying {
+                let copy = self.shared.state.table(&self.name, *id)?;
+                let begun = copy.and_then(|copy| copy.generation);
+                if begun.is_some_and(|begun| begun < number) {
+                    tracing::warn!(sink = %self.name, table = %name, cause = %generation.cause,
+                        "copy begins again: rows changed without the log");
+                    self.copy_again(*id).await?;
+                }
+            }
+            if !joined {
+                continue;
+            }
+            match self.captured_since("generation", *id)? {
+                Some(copied) if copied >= number => {}
+                // Nothing says which rows were copied.
+                None => self.shared.state.set_value(
+                    &self.captured_key("generation", *id),
+                    Some(&number.to_string()),
+                )?,
+                // The copy that is under way replaces it.
+                Some(_) if copying => {
+                    if let Some(table) = self.tables.get_mut(id) {
+                        table.leaving = true;
+                    }
+                }
+                Some(_) => {
+                    let error = Error::data(format!(
+                        "its rows changed in a way that the source's log does not carry: {}",
+                        generation.cause
+                    ))
+                    .hint(format!("cdc snapshot {name}"));
+                    self.stop_table(*id, &error)?;
                 }
             }
         }

@@ -175,6 +175,12 @@ impl Decoder {
         self.transaction.is_some() || self.block.is_some() || self.unfinished()
     }
 
+    /// The transaction that the last event is of and where it commits, while it is open.
+    pub(crate) fn transaction(&self) -> Option<(u32, Lsn)> {
+        let open = self.transaction.as_ref()?;
+        Some((open.xid, Lsn(open.commit_lsn)))
+    }
+
     /// Everything up to here has been read, of the last transaction or keepalive.
     pub(crate) fn committed(&self) -> Lsn {
         Lsn(self.committed.lsn)

@@ -5,11 +5,13 @@
 //! session's feedback is a task beside this one, so that a full queue does not end the session.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableSchema};
+use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableId, TableSchema};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -20,13 +22,14 @@ use super::{Progress, verify, watch};
 use crate::catalog::{self, Which};
 use crate::decode::decoder::{Decoder, Step};
 use crate::decode::pgoutput::{Relation, takes_up};
+use crate::decode::spool::SpoolFiles;
 use crate::decode::table::TableVersion;
 use crate::marks::{Mark, Turn};
 use crate::position::{Log, Lsn};
 use crate::replication::command::{self, Wishes};
 use crate::replication::{Acknowledger, Frame, LogReader};
 use crate::session::{Purpose, Session};
-use crate::source::Server;
+use crate::source::{Server, oid};
 use crate::types::TypeTable;
 
 /// How often an idle log's position is given at most.
@@ -69,10 +72,15 @@ pub(super) struct Pump {
 
 impl Pump {
     /// Connects, verifies that the log continues, and starts.
+    ///
+    /// No table is asked about on the replication session: its backend would remember the table
+    /// as it is now, and decode older rows by that. PostgreSQL does not forget what it remembers
+    /// when decoding begins, and a type changed in between is then garbage, or its crash.
     pub(super) async fn open(order: Order, outlet: Outlet) -> Result<Self> {
         let server = order.server;
-        let mut session = Session::open(&server.settings, Purpose::Replication).await?;
-        verify(&server, &mut session, (&order.log, order.lsn)).await?;
+        let mut replication = Session::open(&server.settings, Purpose::Replication).await?;
+        verify(&server, &mut replication, (&order.log, order.lsn)).await?;
+        let mut session = server.session().await?;
         let types = catalog::types(&mut session, server.config.types).await?;
         let binary = server.config.binary
             && session.version() >= 14_0000
@@ -91,16 +99,11 @@ impl Pump {
             session.version(),
         );
         server.marks.begin(order.lsn);
-        let reader = LogReader::begin(session, &command, order.lsn, &order.engine).await?;
+        let spool_files = spool_files(&server.spool)?;
+        let reader = LogReader::begin(replication, &command, order.lsn, &order.engine).await?;
         tracing::info!(from = %order.lsn, binary, "reading the log");
         Ok(Self {
-            decoder: Decoder::new(
-                order.log,
-                order.lsn,
-                &order.from,
-                order.limits,
-                Box::new(tempfile::tempfile),
-            ),
+            decoder: Decoder::new(order.log, order.lsn, &order.from, order.limits, spool_files),
             shapes: Shapes::new(&order.known),
             types,
             binary,
@@ -108,7 +111,7 @@ impl Pump {
             reader,
             outlet,
             progress: order.progress,
-            catalog: None,
+            catalog: Some(session),
             idle: order.lsn,
             reported_at: Instant::now(),
         })
@@ -212,8 +215,10 @@ impl Pump {
         while let Some(step) = self.decoder.next()? {
             match step {
                 Step::Event(event) => {
-                    if matches!(event, ChangeEvent::Commit(_)) {
-                        self.reported_at = Instant::now();
+                    match &event {
+                        ChangeEvent::Commit(_) => self.reported_at = Instant::now(),
+                        ChangeEvent::Truncate { tables, .. } => self.note_truncate(tables)?,
+                        _ => {}
                     }
                     if !self.outlet.send(event).await {
                         return Ok(false);
@@ -230,6 +235,17 @@ impl Pump {
             }
         }
         Ok(true)
+    }
+
+    /// A truncate tells apart what else may have happened to the tables' files.
+    fn note_truncate(&self, tables: &[TableId]) -> Result<()> {
+        let Some((xid, commit)) = self.decoder.transaction() else {
+            return Err(Error::internal("a truncate outside of a transaction"));
+        };
+        for table in tables {
+            self.server.notes.truncated(oid(*table), commit, xid)?;
+        }
+        Ok(())
     }
 
     /// The table as rows after `relation` carry it, `None` where it is not captured.
@@ -318,6 +334,22 @@ async fn before(
     Ok(true)
 }
 
+/// Makes files without a name in `folder`. What a killed process has left there, where the file
+/// system has no files without a name, is removed.
+fn spool_files(folder: &Path) -> Result<SpoolFiles> {
+    let unusable = |error| {
+        Error::transient(format!("cannot use {}", folder.display()))
+            .hint("free space in the data directory, and see to it that cdc may write there")
+            .caused_by(error)
+    };
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(unusable(error)),
+        _ => std::fs::create_dir_all(folder).map_err(unusable)?,
+    }
+    let folder = folder.to_owned();
+    Ok(Box::new(move || tempfile::tempfile_in(&folder)))
+}
+
 fn give(decoder: &mut Decoder, mark: Mark) -> Result<()> {
     decoder.mark(mark.id, &mark.tables.unwrap_or_default())
 }
@@ -334,4 +366,22 @@ async fn reads_binary(server: &Server, session: &mut Session, types: &TypeTable)
                 .resolve(column.type_oid, column.typmod, column.dimensions)
                 .is_ok_and(|resolved| resolved.reads_binary())
         }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spools_are_in_their_folder_and_leftovers_are_removed() {
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = data.path().join("source").join("spool");
+        let files = spool_files(&folder).expect("the folder is made");
+        files().expect("a file is made there");
+        std::fs::write(folder.join("left"), "by a process that was killed").expect("is written");
+        let files = spool_files(&folder).expect("the folder is made anew");
+        let left = std::fs::read_dir(&folder).expect("it is there").count();
+        assert_eq!(left, 0);
+        files().expect("a file is made there");
+    }
 }

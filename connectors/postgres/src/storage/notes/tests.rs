@@ -1,0 +1,87 @@
+//! Readings taken in, and what survives a restart.
+
+use super::*;
+use crate::storage::LeafStorage;
+
+fn sighting(lsn: u64, file: u32) -> Sighting {
+    let leaf = LeafStorage {
+        name: "t".to_owned(),
+        file,
+        writer: file,
+        attached: Vec::new(),
+        columns: std::collections::BTreeMap::new(),
+    };
+    Sighting {
+        lsn,
+        horizon: 1,
+        storage: Storage {
+            partitioned: false,
+            leaves: [(7, leaf)].into(),
+        },
+    }
+}
+
+fn sightings(notes: &Notes) -> Vec<u64> {
+    let notes = notes.lock();
+    notes[&7].sightings.iter().map(|it| it.lsn).collect()
+}
+
+#[test]
+fn readings_stand_in_the_order_of_the_log_and_equal_ones_are_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = Notes::new(folder.path().join("tables"));
+    notes.see(7, sighting(10, 1)).expect("is written");
+    notes.see(7, sighting(20, 1)).expect("is written");
+    assert_eq!(sightings(&notes), [20], "the later of two equal ones");
+    notes.see(7, sighting(40, 3)).expect("is written");
+    notes.see(7, sighting(30, 2)).expect("is written");
+    notes.see(7, sighting(15, 1)).expect("is written");
+    assert_eq!(sightings(&notes), [20, 30, 40]);
+    let first = notes.generation(7).expect("known");
+    assert_eq!(first.number, 10, "of unknown rows before");
+}
+
+#[test]
+fn what_is_in_doubt_and_the_truncates_of_the_log_survive_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = Notes::new(folder.path().to_owned());
+    notes.truncated(7, Lsn(5), 99).expect("nothing to note yet");
+    notes.see(7, sighting(10, 1)).expect("is written");
+    notes.see(7, sighting(20, 2)).expect("is written");
+    notes.truncated(7, Lsn(15), 100).expect("is written");
+    let notes = Notes::new(folder.path().to_owned());
+    notes.see(7, sighting(30, 2)).expect("is written");
+    assert_eq!(sightings(&notes), [10, 20]);
+    assert!(notes.has_truncate(7, 100));
+    assert!(!notes.has_truncate(7, 99));
+    let (before, after) = notes.oldest_doubt(7).expect("in doubt");
+    notes
+        .close(7, (&before, &after), Some("it changed".to_owned()))
+        .expect("is written");
+    let changed = notes.generation(7).expect("known");
+    assert_eq!((changed.number, changed.cause.as_str()), (20, "it changed"));
+    assert!(!notes.has_truncate(7, 100), "the settled reading has it");
+    notes.retain(&BTreeSet::new());
+    assert!(notes.generation(7).is_none());
+    assert!(!folder.path().join("7.json").exists());
+}
+
+#[test]
+fn rows_read_before_or_after_a_settled_reading_without_a_change_are_of_its_generation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = Notes::new(folder.path().to_owned());
+    notes.see(7, sighting(20, 1)).expect("is written");
+    let storage = |file| sighting(0, file).storage;
+    assert_eq!(notes.generation_at(7, Lsn(15), &storage(1)), 20);
+    assert_eq!(notes.generation_at(7, Lsn(25), &storage(1)), 25);
+    assert_eq!(notes.generation_at(7, Lsn(15), &storage(2)), 15);
+}
+
+#[test]
+fn a_damaged_note_is_as_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("7.json"), "{").expect("is written");
+    let notes = Notes::new(folder.path().to_owned());
+    notes.see(7, sighting(20, 1)).expect("is written");
+    assert_eq!(notes.generation(7).expect("known").number, 20);
+}
