@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use cdc_api::{Result, TableName};
 
 use crate::connect::{Flavour, Session};
+use crate::refusal::refused_with;
 
 pub(crate) use shape::{column_types, refusal, shape};
 
@@ -57,10 +58,10 @@ pub(crate) struct CatalogColumn {
 }
 
 /// Which tables to look up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) enum Which<'a> {
-    /// All outside the system's databases.
-    All,
+    /// Those of other databases than the system's that are wanted.
+    Wanted(&'a (dyn Fn(&TableName) -> bool + Sync)),
     /// Those with these names, as far as they exist.
     Named(&'a [TableName]),
 }
@@ -73,8 +74,8 @@ const SYSTEM: &str = "'mysql', 'information_schema', 'performance_schema', 'sys'
 /// # Errors
 /// When the catalog cannot be read.
 pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Vec<CatalogTable>> {
-    let of = |schema: &str, table: &str| match which {
-        Which::All => format!("{schema} NOT IN ({SYSTEM})"),
+    let of_table = match which {
+        Which::Wanted(_) => format!("TABLE_SCHEMA NOT IN ({SYSTEM})"),
         Which::Named(names) => {
             let pairs: Vec<String> = names
                 .iter()
@@ -82,11 +83,10 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
                 .collect();
             match pairs.is_empty() {
                 true => "FALSE".to_owned(),
-                false => format!("({schema}, {table}) IN ({})", pairs.join(", ")),
+                false => format!("(TABLE_SCHEMA, TABLE_NAME) IN ({})", pairs.join(", ")),
             }
         }
     };
-    let of_table = of("TABLE_SCHEMA", "TABLE_NAME");
     let found = session
         .query(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_TYPE, CREATE_TIME, \
@@ -97,10 +97,6 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
         .await?;
     let mut columns = columns(session, &of_table).await?;
     let mut keys = keys(session, &of_table).await?;
-    let mut cascades = match logs_cascades(session).await? {
-        true => HashMap::new(),
-        false => cascades(session, &of("CONSTRAINT_SCHEMA", "TABLE_NAME")).await?,
-    };
     let mut tables = Vec::with_capacity(found.len());
     for row in &found {
         let name = TableName::new(row.text(0), row.text(1));
@@ -117,7 +113,7 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
             engine: row.text(2).to_owned(),
             versioned: row.text(3) == "SYSTEM VERSIONED",
             created: row.text(4).to_owned(),
-            cascade: cascades.remove(&name),
+            cascade: None,
             rows: row.number(5)?,
             bytes: row.number(6)?,
             name,
@@ -125,8 +121,14 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
     }
     tables.sort_by(|a, b| a.name.cmp(&b.name));
     // Names that the server takes for the same may differ in case.
-    if let Which::Named(names) = which {
-        tables.retain(|table| names.contains(&table.name));
+    tables.retain(|table| match which {
+        Which::Wanted(wanted) => wanted(&table.name),
+        Which::Named(names) => names.contains(&table.name),
+    });
+    if !logs_cascades(session).await? {
+        for table in &mut tables {
+            table.cascade = cascade(session, &table.name).await?;
+        }
     }
     Ok(tables)
 }
@@ -211,25 +213,30 @@ async fn logs_cascades(session: &mut Session) -> Result<bool> {
     Ok(native.is_none_or(|value| value == "OFF"))
 }
 
-async fn cascades(session: &mut Session, of_table: &str) -> Result<HashMap<TableName, String>> {
-    let rows = session
-        .query(&format!(
-            "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME \
-             FROM information_schema.REFERENTIAL_CONSTRAINTS \
-             WHERE (DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION') \
-                 OR UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION')) AND {of_table} \
-             ORDER BY 1, 2, 3"
-        ))
-        .await?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            (
-                TableName::new(row.text(0), row.text(1)),
-                row.text(2).to_owned(),
-            )
-        })
-        .collect())
+/// A foreign key of the table that changes its rows, by its definition: the tables of constraints
+/// hide them from who may only read.
+async fn cascade(session: &mut Session, table: &TableName) -> Result<Option<String>> {
+    let show = format!("SHOW CREATE TABLE {}", quoted(table));
+    match session.query(&show).await {
+        Ok(rows) => Ok(rows.first().and_then(|row| cascading(row.text(1)))),
+        // Gone in between, or not to be read, which is said elsewhere.
+        Err(error) if refused_with(&error, &[1142, 1146, 1356]) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first constraint with a rule other than RESTRICT in a table's definition.
+fn cascading(definition: &str) -> Option<String> {
+    definition.lines().find_map(|line| {
+        let rest = line.trim_start().strip_prefix("CONSTRAINT `")?;
+        let (name, rest) = rest.split_once("` FOREIGN KEY ")?;
+        // What stands behind the last column.
+        let (_, rules) = rest.rsplit_once(')')?;
+        ["CASCADE", "SET NULL", "SET DEFAULT"]
+            .iter()
+            .any(|rule| rules.contains(rule))
+            .then(|| name.replace("``", "`"))
+    })
 }
 
 /// A text as an SQL literal, under NO_BACKSLASH_ESCAPES.
@@ -258,6 +265,26 @@ mod tests {
         assert_eq!(constant("-1.5", true), Some("-1.5".to_owned()));
         for expression in ["NULL", "current_timestamp()", "uuid()", ""] {
             assert_eq!(constant(expression, true), None, "{expression}");
+        }
+    }
+
+    #[test]
+    fn foreign_keys_that_change_rows_are_found() {
+        let table = |rules: &str| {
+            format!(
+                "CREATE TABLE `c` (\n  `on delete cascade` int,\n  PRIMARY KEY (`id`),\n  CONSTRAINT \
+                 `f``k` FOREIGN KEY (`on delete cascade`) REFERENCES `p` (`CASCADE`){rules}\n) \
+                 ENGINE=InnoDB"
+            )
+        };
+        assert_eq!(cascading(&table("")), None);
+        assert_eq!(cascading(&table(" ON DELETE RESTRICT,")), None);
+        for rules in [
+            " ON DELETE CASCADE",
+            " ON DELETE SET NULL,",
+            " ON UPDATE CASCADE",
+        ] {
+            assert_eq!(cascading(&table(rules)).as_deref(), Some("f`k"), "{rules}");
         }
     }
 

@@ -8,7 +8,7 @@ mod grants;
 
 use std::collections::HashMap;
 
-use cdc_api::{Error, Finding, Result};
+use cdc_api::{Error, Finding, Result, TableName};
 
 use crate::catalog::{self, CatalogTable, Which, quoted};
 use crate::connect::{Flavour, Session};
@@ -322,8 +322,8 @@ async fn replica(session: &mut Session, settings: &Variables) -> Option<Finding>
 }
 
 async fn tables(server: &Server, session: &mut Session) -> Result<Vec<Finding>> {
-    let mut listed = catalog::tables(session, Which::All).await?;
-    listed.retain(|table| server.wants(&table.name));
+    let wanted = |name: &TableName| server.wants(name);
+    let listed = catalog::tables(session, Which::Wanted(&wanted)).await?;
     if listed.is_empty() {
         return Ok(vec![Finding::error(
             "tables",

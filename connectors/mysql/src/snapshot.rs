@@ -4,11 +4,14 @@
 //! a transaction is in the view or in the log after the mark, never in both and never in neither;
 //! without a lock it may be in both, which replays over a copy with a key. A metadata lock is held
 //! for one chunk at a time: a schema change waits for that, goes first, and ends the copy by the
-//! server's error 1412, instead of holding up the table's traffic.
+//! server's error 1412, instead of holding up the table's traffic. MariaDB keeps the lock with the
+//! view: there the copy ends as soon as a schema change waits (`guard`).
 //!
 //! Code map: [`point`] opening views and finding their place · [`pool`] the sessions that have them
-//! · [`plan`] ranges of keys · [`reader`] the binary protocol into record batches.
+//! · [`guard`] schema changes that wait · [`plan`] ranges of keys · [`reader`] the binary protocol
+//! into record batches.
 
+mod guard;
 mod plan;
 mod point;
 mod pool;
@@ -25,11 +28,12 @@ use cdc_api::{
 };
 
 use crate::catalog::{self, CatalogTable, identifier, quoted};
-use crate::connect::Session;
+use crate::connect::{Flavour, Session};
 use crate::position::table_id;
 use crate::refusal::{account, refused_with};
 use crate::source::Server;
 use crate::types::ColumnType;
+use guard::Guard;
 use plan::{Keys, Range};
 use pool::Pool;
 use reader::RowReader;
@@ -43,6 +47,8 @@ pub(crate) struct TableView {
     /// For the catalog and for planning; sees more than the view does.
     keeper: tokio::sync::Mutex<Session>,
     pool: Arc<Pool>,
+    /// Ends the copy when a schema change waits for it, where the server does not.
+    guard: Option<Guard>,
 }
 
 /// How a table's rows are asked for and read.
@@ -124,9 +130,17 @@ impl TableView {
             };
             reading.insert(table_id(&table.name), read);
         }
+        let guard = match keeper.flavour() {
+            Flavour::MySql => None,
+            Flavour::MariaDb => {
+                let threads = sessions.iter().map(Session::thread).collect();
+                Some(Guard::begin(server.session().await?, threads).await?)
+            }
+        };
         Ok(Self {
             id,
             server: Arc::clone(server),
+            guard,
             tables: shapes,
             reading,
             keeper: tokio::sync::Mutex::new(keeper),
@@ -218,6 +232,9 @@ impl Snapshot for TableView {
             })?;
         let select = format!("{}{filter}", reading.select);
         let lease = self.pool.lease().await?;
+        if let Some(guard) = &self.guard {
+            guard.watch(&quoted(name));
+        }
         let reader = RowReader::begin(lease, &select, shape, &reading.types, limits).await;
         Ok(Box::new(
             reader.map_err(|error| of_table(error, shape, &self.server))?,

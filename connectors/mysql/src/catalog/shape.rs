@@ -15,12 +15,13 @@ pub(crate) fn column_types(table: &CatalogTable, options: TypeOptions) -> Result
         .columns
         .iter()
         .map(|column| {
-            ColumnType::of_catalog(&column.column_type, column.charset.as_deref(), options)
-                .map_err(|error| {
+            ColumnType::of_catalog(&column.column_type, column.charset.as_deref(), options).map_err(
+                |error| {
                     error
                         .context(format!("describing {}", table.name))
                         .for_table(table_id(&table.name))
-                })
+                },
+            )
         })
         .collect()
 }

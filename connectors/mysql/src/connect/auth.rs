@@ -44,7 +44,7 @@ pub(super) async fn go_on(
     mut nonce: Vec<u8>,
 ) -> Result<()> {
     let password = settings.password();
-    let private = wire.socket.is_private(&settings.host);
+    let private = wire.socket.is_private();
     let mut switched = false;
     loop {
         let packet = wire.next().await?;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use super::settings::{Host, Settings};
+use super::settings::Settings;
 
 /// What the receive buffer is asked to hold: enough for a gulp every ten milliseconds at the
 /// speed of the server's sender.
@@ -27,9 +27,9 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Whether someone on the network path could read along.
-    pub(crate) fn is_private(&self, host: &Host) -> bool {
-        matches!(self, Self::Tls(_)) || host.is_local()
+    /// Whether the server takes a password as it is over this socket.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Unix(_))
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) async fn take(
 ) -> Result<(u64, Vec<Session>)> {
     let identity = history::server(keeper).await?;
     let ways: &[Way] = match server.config.snapshot_lock {
+        _ if tables.is_empty() => &[Way::Unlocked],
         SnapshotLock::Auto => &[Way::Tables, Way::Global, Way::Unlocked],
         SnapshotLock::Tables => &[Way::Tables],
         SnapshotLock::Global => &[Way::Global],
@@ -110,10 +111,10 @@ async fn attempts(
         }
         try_join_all(sessions.iter_mut().map(|it| it.execute("ROLLBACK"))).await?;
     }
-    Err(Error::transient(
-        "no place in the log was found between running transactions",
+    Err(
+        Error::transient("no place in the log was found between running transactions")
+            .hint("transactions have been committing for long: SHOW PROCESSLIST"),
     )
-    .hint("transactions have been committing for long: SHOW PROCESSLIST"))
 }
 
 /// Under a lock: the views and the end of the log are of one moment.

@@ -46,7 +46,9 @@ impl RowReader {
         let statement = session.prepare(select).await?;
         let columns = session.run(statement).await?;
         if columns != types.len() {
-            return Err(Error::internal("the rows have other columns than asked for"));
+            return Err(Error::internal(
+                "the rows have other columns than asked for",
+            ));
         }
         let capacity = limits.rows.min(4096);
         Ok(Self {
