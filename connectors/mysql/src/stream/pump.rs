@@ -1,0 +1,348 @@
+//! The stream's thread: packets in, decoder, events out.
+//!
+//! Invariants: events leave in the log's order. A mark is given between the transactions that it
+//! stands between. The server waits as long as the queue is full: its patience was set at the start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableName, TableSchema};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::outlet::Outlet;
+use super::{Progress, dump};
+use crate::catalog::{self, Which};
+use crate::connect::{Flavour, Session};
+use crate::decode::decoder::{Answer, Decoder, Setup, Step};
+use crate::decode::event::{self, AnyGtid, kind};
+use crate::decode::prepared::PreparedFiles;
+use crate::decode::shape::{NotedColumn, Notes};
+use crate::decode::statement::Existing;
+use crate::history;
+use crate::marks::{Mark, Name, Turn, Upcoming};
+use crate::position::{Gtids, Place, scale, table_id};
+use crate::source::Server;
+use crate::types::charset::Collations;
+
+/// How often the end of the log is asked for.
+const TICK: Duration = Duration::from_secs(2);
+
+/// What a stream is started with.
+pub(super) struct Order {
+    pub(super) server: Arc<Server>,
+    pub(super) from: Checkpoint,
+    pub(super) place: Place,
+    pub(super) known: Vec<Arc<TableSchema>>,
+    pub(super) limits: BatchLimits,
+    pub(super) folder: PathBuf,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// A stream that has started.
+pub(super) struct Pump {
+    server: Arc<Server>,
+    session: Session,
+    decoder: Decoder,
+    outlet: Outlet,
+    progress: Arc<Progress>,
+    /// For looking tables up; opened when it is needed.
+    catalog: Option<Session>,
+    known: Vec<cdc_api::TableId>,
+    /// Events that end up to here are passed over: they were read before.
+    skip: u64,
+}
+
+impl Pump {
+    /// Connects and starts the dump.
+    pub(super) async fn open(order: Order, outlet: Outlet) -> Result<Self> {
+        let server = order.server;
+        let mut session = server.session().await?;
+        let collations = collations(&mut session).await?;
+        let place = order.place;
+        let checksum = dump::begin(&mut session, &place, server.choices.server_id).await?;
+        server.marks.begin(&place);
+        let beyond = place.offset > u64::from(u32::MAX) && matches!(place.gtids, Gtids::Off);
+        // A file begins with four bytes that are no event.
+        let skip = if beyond { place.offset - 4 } else { 0 };
+        tracing::info!(file = %place.file, offset = place.offset, "reading the log");
+        let setup = Setup {
+            prepared: PreparedFiles::open(order.folder, &place)?,
+            known: order.known.clone(),
+            limits: order.limits,
+            collations,
+            options: server.config.types,
+            checksum,
+        };
+        Ok(Self {
+            decoder: Decoder::new(place, &order.from, setup),
+            known: order.known.iter().map(|table| table.id).collect(),
+            server,
+            session,
+            outlet,
+            progress: order.progress,
+            catalog: None,
+            skip,
+        })
+    }
+
+    /// Pumps until it is told to stop, nobody listens any more, or something fails. What failed is
+    /// the last thing that the outlet gives.
+    pub(super) async fn run(mut self, stopped: oneshot::Receiver<()>) {
+        let (server, progress) = (Arc::clone(&self.server), Arc::clone(&self.progress));
+        let result = tokio::select! {
+            result = self.pump() => result,
+            // The wish to stop; a stream that was dropped without one closes the outlet.
+            Ok(()) = stopped => Ok(()),
+            () = watch(&server, &progress) => Ok(()),
+        };
+        if let Err(error) = result {
+            self.outlet.fail(error);
+        }
+        // A dump ends only with its connection.
+        drop(self.session);
+    }
+
+    /// Returns `Ok` when nobody listens.
+    async fn pump(&mut self) -> Result<()> {
+        loop {
+            let packet = match self.session.packet_arrived()? {
+                Some(packet) => packet,
+                None => {
+                    // Everything that has arrived is decoded: what is complete need not wait.
+                    self.decoder.flush()?;
+                    if !self.at_rest().await? {
+                        return Ok(());
+                    }
+                    let (file, offset) = self.decoder.read();
+                    self.progress.reads(scale(file, offset));
+                    tokio::select! {
+                        packet = self.session.packet() => packet?,
+                        () = self.server.marks.changed() => continue,
+                        () = self.outlet.closed() => return Ok(()),
+                        () = tokio::time::sleep(dump::PATIENCE) => {
+                            return Err(Error::transient(format!(
+                                "the server has sent nothing for {} s, not even a heartbeat",
+                                dump::PATIENCE.as_secs()
+                            )));
+                        }
+                    }
+                }
+            };
+            let event = match packet {
+                [0x00, event @ ..] => event,
+                [0xfe, ..] => return Err(Error::transient("the server has ended the stream")),
+                _ => return Err(Error::data("the server sent something that is no event")),
+            };
+            if self.skip > 0 && passed(&mut self.skip, event)? {
+                continue;
+            }
+            if let Some(name) = self.decoder.begins(event)? {
+                let going = before(&self.server, &mut self.decoder, &self.outlet, name.as_ref());
+                if !going.await? {
+                    return Ok(());
+                }
+            }
+            if self.decoder.event(event)? && !self.drain().await? {
+                return Ok(());
+            }
+            if self.server.marks.waiting() && !self.at_rest().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Between transactions: the marks that are due. False when nobody listens.
+    async fn at_rest(&mut self) -> Result<bool> {
+        if !self.decoder.in_flight() && self.server.marks.waiting() {
+            let (file, offset) = self.decoder.read();
+            for mark in self.server.marks.reach(file, offset) {
+                give(&mut self.decoder, mark)?;
+            }
+        }
+        self.drain().await
+    }
+
+    /// Sends on all that the decoder has, looking tables up as it asks. False when nobody listens.
+    async fn drain(&mut self) -> Result<bool> {
+        while let Some(step) = self.decoder.next()? {
+            match step {
+                Step::Event(event) => {
+                    if !self.outlet.send(event).await {
+                        return Ok(false);
+                    }
+                }
+                Step::Describe(name) => {
+                    let answer = match self.describe(&name).await {
+                        Ok(answer) => answer,
+                        Err(error) => {
+                            self.catalog = None;
+                            return Err(error.context(format!("looking up {name}")));
+                        }
+                    };
+                    self.decoder.answer(&answer)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the table is captured, and what the catalog says of it.
+    async fn describe(&mut self, name: &TableName) -> Result<Answer> {
+        let known = self.known.contains(&table_id(name));
+        if !known && !self.server.wants(name) {
+            return Ok(Answer::Skipped);
+        }
+        let session = match &mut self.catalog {
+            Some(session) => session,
+            None => self.catalog.insert(self.server.session().await?),
+        };
+        let names = [name.clone()];
+        let found = catalog::tables(session, Which::Named(&names)).await?;
+        let Some(table) = found.into_iter().next() else {
+            return Ok(match known {
+                true => Answer::Captured(None),
+                false => Answer::Skipped,
+            });
+        };
+        if !known && self.server.judge(&table).is_some() {
+            return Ok(Answer::Skipped);
+        }
+        let existing = defaults(session, name).await?;
+        let columns = table.columns.into_iter().map(|column| NotedColumn {
+            existing: existing
+                .iter()
+                .find(|(other, _)| *other == column.name)
+                .map(
+                    |(_, plain)| match (plain, column.default, column.nullable) {
+                        (true, Some(text), _) => Existing::Constant(text),
+                        (true, None, true) => Existing::Null,
+                        (true, None, false) => Existing::Zero,
+                        (false, Some(text), _) => Existing::Constant(text),
+                        (false, None, _) => Existing::Unknown,
+                    },
+                ),
+            name: column.name,
+            column_type: column.column_type,
+            generated: column.generated,
+        });
+        Ok(Answer::Captured(Some(Notes {
+            columns: columns.collect(),
+        })))
+    }
+}
+
+/// By column, whether it has no default at all.
+async fn defaults(session: &mut Session, name: &TableName) -> Result<Vec<(String, bool)>> {
+    let rows = session
+        .query(&format!(
+            "SELECT COLUMN_NAME, COALESCE(COLUMN_DEFAULT, 'NULL') = 'NULL' AND EXTRA = '' \
+             FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            catalog::text(&name.schema),
+            catalog::text(&name.table)
+        ))
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| (row.text(0).to_owned(), row.is_true(1)))
+        .collect())
+}
+
+/// Whether an event ends before the place to start at, of which `skip` bytes are left. What says how
+/// events are written counts all the same.
+fn passed(skip: &mut u64, event: &[u8]) -> Result<bool> {
+    let header = event::peek(event)?;
+    if header.is_artificial() {
+        return Ok(false);
+    }
+    *skip = skip.saturating_sub(u64::from(header.size));
+    Ok(header.kind != kind::FORMAT_DESCRIPTION)
+}
+
+/// Gives the marks that stand before a transaction, waiting while someone holds the stream. False
+/// when nobody listens.
+async fn before(
+    server: &Server,
+    decoder: &mut Decoder,
+    outlet: &Outlet,
+    name: Option<&AnyGtid>,
+) -> Result<bool> {
+    let marks = loop {
+        let (file, start) = decoder.read();
+        let upcoming = Upcoming {
+            gtid: match name {
+                Some(AnyGtid::MySql(gtid)) => Name::MySql(gtid),
+                Some(AnyGtid::Maria(gtid)) => Name::Maria(*gtid),
+                None => Name::Anonymous,
+            },
+            file,
+            start,
+        };
+        match server.marks.take_up(upcoming) {
+            Turn::Go => return Ok(true),
+            Turn::Give(marks) => break marks,
+            Turn::Wait => tokio::select! {
+                () = server.marks.changed() => {}
+                () = outlet.closed() => return Ok(false),
+            },
+        }
+    };
+    for mark in marks {
+        give(decoder, mark)?;
+    }
+    while let Some(step) = decoder.next()? {
+        if let Step::Event(event) = step
+            && !outlet.send(event).await
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn give(decoder: &mut Decoder, mark: Mark) -> Result<()> {
+    decoder.mark(mark.id, &mark.tables.unwrap_or_default())
+}
+
+/// The server's collations.
+async fn collations(session: &mut Session) -> Result<Collations> {
+    let mut all = Vec::new();
+    let mut queries = vec![Collations::QUERY_MYSQL];
+    if session.flavour() == Flavour::MariaDb && session.version() >= (10, 10, 0) {
+        queries.push(Collations::QUERY_MARIADB);
+    }
+    for query in queries {
+        for row in session.query(query).await? {
+            if row.get(0).is_some() && row.get(1).is_some() {
+                all.push((row.number(0)?, row.text(1).to_owned()));
+            }
+        }
+    }
+    Ok(Collations::new(all))
+}
+
+/// Asks for the end of the log from beside the stream, which is told only what was sent to it. What
+/// fails is tried again; never returns.
+async fn watch(server: &Server, progress: &Progress) {
+    let mut session: Option<Session> = None;
+    let mut ticks = tokio::time::interval_at(Instant::now() + TICK, TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let asked = async {
+            let session = match &mut session {
+                Some(session) => session,
+                None => session.insert(server.session().await?),
+            };
+            history::end_of(session, "").await
+        };
+        match asked.await {
+            Ok(end) => progress.hears(end.scale()),
+            Err(error) => {
+                session = None;
+                tracing::debug!(%error, "cannot ask for the end of the log");
+            }
+        }
+    }
+}
