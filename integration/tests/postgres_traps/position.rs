@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cdc_integration::eventually;
 use cdc_integration::postgres::{Stop, Wanted};
-use cdc_integration::scene::{LIMIT, Scene};
+use cdc_integration::scene::{LIMIT, Scene, versions};
 use cdc_integration::server::Server as _;
 
 const TABLE: &str = "CREATE TABLE shop.t (id int PRIMARY KEY, v text); INSERT INTO shop.t SELECT i, 'Zaphod' FROM generate_series(1, 1000) i;";
@@ -305,4 +305,32 @@ async fn a_server_that_crashes_and_sends_transactions_again_duplicates_nothing()
         scene.server.restart(Stop::Immediate).await;
     }
     scene.assert_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_from_before_a_change_of_type_are_read_as_they_were_written() {
+    for version in versions() {
+        let mut scene = Scene::streaming(
+            version,
+            "CREATE TABLE shop.t (id int PRIMARY KEY, v int, w text); INSERT INTO shop.t SELECT i, i, 'w' || i FROM generate_series(1, 100) i;",
+        )
+        .await;
+        scene.assert_equal().await;
+        scene.daemon.kill();
+        // The server decodes the first rows when the table has its new shape already.
+        scene
+            .execute(
+                "INSERT INTO shop.t SELECT i, i, 'w' || i FROM generate_series(101, 200) i;
+                 UPDATE shop.t SET w = w || ' changed' WHERE id % 3 = 0;",
+            )
+            .await;
+        scene
+            .execute("ALTER TABLE shop.t ALTER COLUMN v TYPE bigint")
+            .await;
+        scene
+            .execute("INSERT INTO shop.t SELECT i, i::bigint << 33, 'w' || i FROM generate_series(201, 300) i")
+            .await;
+        scene.daemon.start();
+        scene.assert_equal().await;
+    }
 }
