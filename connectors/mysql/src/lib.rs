@@ -15,12 +15,22 @@
 //! **Architecture invariant:** `decode` and `types` know neither sockets nor clocks. A value's Arrow
 //! form depends on the column's type and the value alone, whichever way it came.
 
+mod catalog;
+mod check;
+mod config;
 mod connect;
 mod decode;
+mod history;
+mod marks;
 mod position;
 mod refusal;
+mod snapshot;
+mod source;
+mod stream;
 mod types;
 mod wire;
 
+pub use config::{MysqlConfig, SnapshotLock};
 pub use connect::{Host, Settings, TlsMode};
+pub use source::MysqlSource;
 pub use types::{TypeOptions, ZeroDates};

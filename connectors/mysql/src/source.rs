@@ -21,6 +21,7 @@ use crate::history;
 use crate::marks::{Marks, next_id};
 use crate::position::{Place, table_id};
 use crate::snapshot::TableView;
+use crate::stream;
 
 /// A MySQL or MariaDB server, seen by one pipeline.
 pub struct MysqlSource {
@@ -207,8 +208,8 @@ impl Source for MysqlSource {
         crate::check::demand(&mut session).await?;
         history::verify(&mut session, &place).await?;
         session.close().await;
-        let _ = (known, limits);
-        Err(Error::internal("the stream is not part of this build"))
+        let folder = self.server.folder.clone();
+        stream::start(&self.server, folder, from, known, limits).await
     }
 
     async fn snapshot(&self, tables: &[Arc<TableSchema>]) -> Result<Arc<dyn Snapshot>> {
