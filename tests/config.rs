@@ -52,7 +52,7 @@ fn refusal(text: &str) -> String {
 
 /// Has every connector read its section.
 fn connectors(config: &Config) -> Result<()> {
-    cdc::registry::source(&config.source, &config.name)?;
+    cdc::registry::source(config)?;
     for sink in &config.sinks {
         cdc::registry::sink(sink, &config.name)?;
     }
