@@ -37,6 +37,16 @@ const SOURCES: &[SourceRow] = &[
             )?))
         },
     },
+    #[cfg(feature = "mysql")]
+    SourceRow {
+        kind: "mysql",
+        make: |config, pipeline, folder| {
+            let config = config.section.parse()?;
+            Ok(Arc::new(cdc_mysql::MysqlSource::new(
+                config, pipeline, folder,
+            )?))
+        },
+    },
 ];
 
 const SINKS: &[SinkRow] = &[

@@ -178,10 +178,10 @@ fn init_refuses_what_it_must_not_replace() {
     ));
     let text = said(
         folder.path(),
-        &["init", "mysql://u:p@h/shop", "-c", "new.yaml"],
+        &["init", "oracle://u:p@h/shop", "-c", "new.yaml"],
     );
     assert!(
-        text.contains("exit code 2") && text.contains("postgres://"),
+        text.contains("exit code 2") && text.contains("mysql://"),
         "{text}"
     );
     let url = "postgres://u:geheim@127.0.0.1:1/x";

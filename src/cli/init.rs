@@ -24,7 +24,7 @@ const PASSWORD: &str = "CDC_SOURCE_PASSWORD";
 /// ./cdc.yaml. The password stays out of the file: put it into the environment.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cdc init postgres://cdc:secret@localhost:5432/shop\n  cdc init 'postgres://cdc@/shop?host=/run/postgresql' -c shop.yaml"
+    after_help = "Examples:\n  cdc init postgres://cdc:secret@localhost:5432/shop\n  cdc init 'postgres://cdc@/shop?host=/run/postgresql' -c shop.yaml\n  cdc init mysql://cdc:secret@localhost:3306/shop"
 )]
 pub(super) struct Args {
     /// Where the database is.
@@ -95,9 +95,13 @@ fn save(file: &Path, text: &str, replace: bool) -> Result<()> {
 /// The URL with a reference in its password's place, and the password as it stood there.
 fn without_password(url: &str) -> Result<(String, Option<String>)> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-    if !matches!(scheme, Some("postgres" | "postgresql")) {
-        return Err(Error::config("the URL does not begin with postgres://")
-            .hint("cdc init postgres://user:password@host:5432/database"));
+    if kind_of(url).is_none() {
+        return Err(
+            Error::config("the URL does not begin with postgres:// or mysql://").hint(
+                "cdc init postgres://user:password@host:5432/database, or cdc init \
+                 mysql://user:password@host:3306/database",
+            ),
+        );
     }
     let reference = format!("${{{PASSWORD}}}");
     // What looks like a reference in the URL itself is none.
@@ -128,12 +132,25 @@ fn without_password(url: &str) -> Result<(String, Option<String>)> {
     Ok((escape(url), None))
 }
 
-/// A pipeline's name from the URL's database.
-fn name_of(url: &str) -> String {
+/// The connector that a URL is for.
+fn kind_of(url: &str) -> Option<&'static str> {
+    match url.split_once("://")?.0 {
+        "postgres" | "postgresql" => Some("postgres"),
+        "mysql" | "mariadb" => Some("mysql"),
+        _ => None,
+    }
+}
+
+/// The URL's database, percent-encoded; empty where it names none.
+fn database_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split('?').next().unwrap_or_default();
-    let database = rest.split_once('/').map_or("", |(_, database)| database);
-    let name: String = database
+    rest.split_once('/').map_or("", |(_, database)| database)
+}
+
+/// A pipeline's name from the URL's database.
+fn name_of(url: &str) -> String {
+    let name: String = database_of(url)
         .to_lowercase()
         .chars()
         .map(|char| {
@@ -164,8 +181,19 @@ fn write(name: &str, url: &str, tables: &[FoundTable]) -> String {
         .iter()
         .map(|found| &found.table.name.schema)
         .collect();
+    let kind = kind_of(url).unwrap_or("postgres");
     let patterns: Vec<_> = if schemas.is_empty() {
-        vec![quoted("*.*")]
+        // A server of MySQL has many databases, one of PostgreSQL has many schemas.
+        match database_of(url) {
+            database if kind == "mysql" && !database.is_empty() && !database.contains('%') => {
+                let whole = TableName::new(database, "t").to_string();
+                vec![quoted(&format!(
+                    "{}*",
+                    whole.strip_suffix('t').unwrap_or(&whole)
+                ))]
+            }
+            _ => vec![quoted("*.*")],
+        }
     } else {
         schemas
             .iter()
@@ -179,7 +207,7 @@ fn write(name: &str, url: &str, tables: &[FoundTable]) -> String {
         "# Every other key and its default: config/reference.yaml.\n\
          name: {name}                       # names the slot, the publication and the checkpoints\n\
          data_dir: ./data                 # journal and state\n\
-         source:\n  type: postgres\n  url: {}\n  tables: [{}]    # `!schema.table` excludes\n",
+         source:\n  type: {kind}\n  url: {}\n  tables: [{}]    # `!schema.table` excludes\n",
         quoted(url),
         patterns.join(", "),
     );

@@ -3,15 +3,25 @@
 use std::path::Path;
 
 use cdc::config::Config;
+use cdc_mysql::MysqlConfig;
 use cdc_postgres::PostgresConfig;
 use serde::de::DeserializeOwned;
 
 use super::outline::{Entry, children, outline};
 use super::{connectors, read, refusal};
 
+fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(path).expect("the reference is there")
+}
+
 pub(crate) fn text() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.yaml");
-    std::fs::read_to_string(path).expect("config/reference.yaml is there")
+    file("config/reference.yaml")
+}
+
+/// The section `source` for MySQL and MariaDB, with what else is required.
+pub(crate) fn mysql() -> String {
+    file("config/reference.mysql.yaml")
 }
 
 /// Keys that have no default.
@@ -36,17 +46,30 @@ fn is_required(entry: &Entry) -> bool {
 
 #[test]
 fn it_is_valid() {
-    connectors(&read(&text()).expect("the engine takes it")).expect("the connectors take it");
+    for text in [text(), mysql()] {
+        connectors(&read(&text).expect("the engine takes it")).expect("the connectors take it");
+    }
 }
 
 /// What is known is asked of the program itself, by a key that nobody knows.
 #[test]
 fn it_has_every_key_that_is_known() {
-    let text = text();
+    assert!(ask(&text(), &[]) >= 60);
+    assert!(ask(&mysql(), &["source"]) >= 8);
+}
+
+/// Compares the keys below `within` and says how many there are.
+fn ask(text: &str, within: &[&str]) -> usize {
     let lines: Vec<_> = text.lines().collect();
-    let entries = outline(&text);
-    let mut mappings: Vec<(Vec<String>, usize, usize)> = vec![(Vec::new(), 0, 0)];
+    let entries = outline(text);
+    let mut mappings: Vec<(Vec<String>, usize, usize)> = Vec::new();
+    if within.is_empty() {
+        mappings.push((Vec::new(), 0, 0));
+    }
     for entry in entries.iter().filter(|entry| entry.is_mapping()) {
+        if !within.iter().zip(&entry.path).all(|(a, b)| a == b) {
+            continue;
+        }
         mappings.push((entry.path.clone(), entry.line + 1, entry.indent + 2));
     }
     let mut asked = 0;
@@ -72,14 +95,22 @@ fn it_has_every_key_that_is_known() {
         assert_eq!(given, known, "keys of {path:?}");
         asked += known.len();
     }
-    assert!(asked >= 60, "only {asked} keys were looked at");
+    asked
 }
 
 #[test]
 fn every_optional_key_can_be_left_out() {
-    let text = text();
+    leave_out(&text(), &[]);
+    leave_out(&mysql(), &["source"]);
+}
+
+/// Leaves out each key below `within`, one after another.
+fn leave_out(text: &str, within: &[&str]) {
     let lines: Vec<_> = text.lines().collect();
-    for entry in outline(&text) {
+    for entry in outline(text) {
+        if !within.iter().zip(&entry.path).all(|(a, b)| a == b) {
+            continue;
+        }
         let mut changed: Vec<String> = lines.iter().map(ToString::to_string).collect();
         changed.drain(entry.line..entry.end);
         let outcome = read(&changed.join("\n")).and_then(|config| connectors(&config));
@@ -92,10 +123,9 @@ fn every_optional_key_can_be_left_out() {
 }
 
 /// The reference without all that has a default.
-fn bare() -> Config {
-    let text = text();
+fn bare(text: &str) -> Config {
     let mut lines: Vec<_> = text.lines().map(Some).collect();
-    for entry in outline(&text) {
+    for entry in outline(text) {
         let leads_to_required = |path: &&[&str]| {
             path.len() >= entry.path.len() && path.iter().zip(&entry.path).all(|(a, b)| a == b)
         };
@@ -109,7 +139,8 @@ fn bare() -> Config {
 
 #[test]
 fn every_value_is_the_default() {
-    let (full, bare) = (read(&text()).expect("valid"), bare());
+    let bare_mysql = bare(&mysql());
+    let (full, bare) = (read(&text()).expect("valid"), bare(&text()));
     // The whole of what the engine reads, by its own debug output: no field can be forgotten.
     let engine = |mut config: Config| {
         config.sinks.clear();
@@ -125,6 +156,10 @@ fn every_value_is_the_default() {
     same::<cdc_warehouse::WarehouseConfig>(&full, &bare, "warehouse");
     same::<cdc_lake::LakeConfig>(&full, &bare, "lake");
     same::<cdc_kafka::KafkaConfig>(&full, &bare, "events");
+    let section =
+        |config: &Config| -> MysqlConfig { config.source.section.parse().expect("valid") };
+    let of_mysql = read(&mysql()).expect("valid");
+    assert!(section(&of_mysql) == section(&bare_mysql));
     let full: PostgresConfig = full.source.section.parse().expect("valid");
     let bare: PostgresConfig = bare.source.section.parse().expect("valid");
     // A new key makes this incomplete, so that it cannot be forgotten.

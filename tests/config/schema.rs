@@ -32,7 +32,11 @@ fn schema() -> Value {
     let entries = outline(&text);
     let mut root = mapping(&entries, &[]);
     let properties = root["properties"].as_object_mut().expect("a mapping");
+    let of_mysql = outline(&reference::mysql());
     properties["source"] = one_of(&entries, &[&["source"]], "What is read.");
+    let other = one_of(&of_mysql, &[&["source"]], "");
+    let sources = properties["source"]["oneOf"].as_array_mut();
+    sources.expect("a list").push(other["oneOf"][0].clone());
     let sinks = children(&entries, &["sinks".to_owned()]);
     let sinks: Vec<Vec<&str>> = sinks
         .iter()

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::types::TypeOptions;
 
 /// A MySQL or MariaDB source.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MysqlConfig {
     /// Where the server is: `mysql://user:password@host:3306/database` (`mariadb://` is the same);

@@ -60,8 +60,8 @@ fn the_password_is_taken_out_wherever_it_stands() {
         let (text, found) = without_password(url).expect("a good URL");
         assert_eq!((text, found.as_deref()), (expected, password), "{url}");
     }
-    for url in ["mysql://u:p@h/db", "u:p@h/db", ""] {
-        let error = without_password(url).expect_err("not PostgreSQL");
+    for url in ["oracle://u:p@h/db", "u:p@h/db", ""] {
+        let error = without_password(url).expect_err("no database of ours");
         assert!(!error.to_string().contains("p@h"), "{error}");
     }
 }
@@ -71,6 +71,20 @@ fn the_name_comes_from_the_database() {
     assert_eq!(name_of("postgres://u@h:1/shop?x=y"), "shop");
     assert_eq!(name_of("postgres://u@h/9-My Shop"), "my_shop");
     assert_eq!(name_of("postgres://u@h"), "pipeline");
+    assert_eq!(name_of("mysql://u@h:3306"), "pipeline");
+}
+
+#[test]
+fn the_connector_comes_from_the_scheme() {
+    for (url, kind, tables) in [
+        ("postgres://u@h/shop", "postgres", "\"*.*\""),
+        ("mysql://u@h/shop", "mysql", "\"shop.*\""),
+        ("mariadb://u@h", "mysql", "\"*.*\""),
+    ] {
+        let text = write("shop", url, &[]);
+        assert!(text.contains(&format!("  type: {kind}\n")), "{text}");
+        assert!(text.contains(&format!("tables: [{tables}]")), "{text}");
+    }
 }
 
 #[test]

@@ -235,11 +235,6 @@ impl Session {
         self.thread
     }
 
-    /// The settings that it was opened with.
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// Runs a statement whose rows do not matter.
     ///
     /// # Errors
