@@ -16,3 +16,6 @@ pub(crate) mod shape;
 pub(crate) mod statement;
 pub(crate) mod table;
 pub(crate) mod table_map;
+
+#[cfg(test)]
+pub(crate) mod golden;

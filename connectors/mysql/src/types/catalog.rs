@@ -132,6 +132,14 @@ fn split(inside: &str) -> Option<(Vec<String>, &str)> {
                 argument.push('\'');
             }
             '\'' => quoted = !quoted,
+            '\\' if quoted => argument.push(match chars.next()?.1 {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'Z' => '\u{1a}',
+                other => other,
+            }),
             ',' if !quoted => arguments.push(std::mem::take(&mut argument)),
             ')' if !quoted => {
                 arguments.push(argument);
@@ -141,4 +149,52 @@ fn split(inside: &str) -> Option<(Vec<String>, &str)> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> String {
+        let charset = Some("utf8mb4");
+        let column_type = ColumnType::of_catalog(text, charset, TypeOptions::default());
+        column_type.expect("a type").source_type()
+    }
+
+    #[test]
+    fn every_type_has_one_spelling() {
+        for (text, one) in [
+            ("int(11)", "int"),
+            ("int(10) unsigned zerofill", "int unsigned"),
+            ("tinyint(1)", "tinyint"),
+            ("bigint unsigned", "bigint unsigned"),
+            ("decimal(65,30) unsigned", "decimal(65,30) unsigned"),
+            ("bit(9)", "bit(9)"),
+            ("year(4)", "year"),
+            ("datetime(6)", "datetime(6)"),
+            ("timestamp", "timestamp"),
+            ("varchar(500) /*M!100301 COMPRESSED*/", "varchar(500)"),
+            ("mediumtext", "mediumtext"),
+            ("geomcollection", "geometrycollection"),
+            ("vector(3)", "vector(3)"),
+            ("uuid", "uuid"),
+            ("enum('a','b''c','ü,')", "enum('a','b''c','ü,')"),
+            ("enum('x\\\\y','n\\nl')", "enum('x\\y','n\nl')"),
+            ("set('p','q)')", "set('p','q)')"),
+        ] {
+            assert_eq!(of(text), one);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for text in ["", "hologram(3)", "enum('a", "decimal(x)", "int("] {
+            let charset = Some("utf8mb4");
+            assert!(
+                ColumnType::of_catalog(text, charset, TypeOptions::default()).is_err(),
+                "{text}"
+            );
+        }
+        assert!(ColumnType::of_catalog("text", Some("klingon"), TypeOptions::default()).is_err());
+    }
 }

@@ -1,1 +1,352 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::decode::golden::{decoder, drain, events, notes, show};
+use crate::position::{GtidSet, MariaGtids};
+use crate::types::ZeroDates;
+
+const MYSQL: &str = "mysql-9.7.binlog";
+const MARIADB: &str = "mariadb-10.11.binlog";
+
+fn limits(rows: usize) -> BatchLimits {
+    BatchLimits {
+        rows,
+        bytes: 1 << 20,
+    }
+}
+
+fn of(name: &str, rows: usize) -> Decoder {
+    let gtids = match name {
+        MYSQL => Gtids::MySql(GtidSet::default()),
+        _ => Gtids::Maria(MariaGtids::default()),
+    };
+    decoder(gtids, ZeroDates::Text, limits(rows))
+}
+
+/// All events of a file, drained after each; `flush` after each, or only at the end.
+fn all(mut decoder: Decoder, log: &[Vec<u8>], flush: bool) -> Vec<ChangeEvent> {
+    let mut given = Vec::new();
+    for event in log {
+        decoder.event(event).expect("a whole event");
+        given.extend(drain(&mut decoder).expect("a whole event"));
+        if flush {
+            decoder.flush().expect("no defect");
+            given.extend(drain(&mut decoder).expect("no defect"));
+        }
+    }
+    decoder.flush().expect("no defect");
+    given.extend(drain(&mut decoder).expect("no defect"));
+    given
+}
+
+/// Rows and truncates alone, by number, whatever the cut into batches.
+fn rows(events: &[ChangeEvent]) -> Vec<(u64, String)> {
+    let mut rows = Vec::new();
+    for event in events {
+        match event {
+            ChangeEvent::Rows(batch) => {
+                for row in 0..batch.len() {
+                    let mut one = batch.slice(row, 1);
+                    one.transactions.clear();
+                    rows.push((batch.seq[row], show(&[ChangeEvent::Rows(one)])));
+                }
+            }
+            ChangeEvent::Truncate { seq, .. } | ChangeEvent::Failed { seq, .. } => {
+                rows.push((*seq, show(std::slice::from_ref(event))));
+            }
+            _ => {}
+        }
+    }
+    rows.sort();
+    rows
+}
+
+/// Every commit is behind the rows up to it and before all others.
+fn check_commits(events: &[ChangeEvent]) {
+    let (mut last, mut committed) = (0, 0);
+    for event in events {
+        match event {
+            ChangeEvent::Rows(batch) => {
+                let (first, end) = batch.seq_range().expect("rows");
+                assert!(first > committed, "a row behind its commit");
+                last = last.max(end);
+            }
+            ChangeEvent::Commit(checkpoint) => {
+                assert!(last <= checkpoint.seq, "a row ahead of its commit");
+                assert!(checkpoint.seq >= committed);
+                committed = checkpoint.seq;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn numbers_do_not_depend_on_the_cut_into_batches() {
+    for name in [MYSQL, MARIADB] {
+        let log = events(name);
+        let whole = all(of(name, 1 << 16), &log, false);
+        check_commits(&whole);
+        let cut = all(of(name, 2), &log, true);
+        check_commits(&cut);
+        let (whole, cut) = (rows(&whole), rows(&cut));
+        assert!(whole.len() > 30);
+        assert_eq!(whole, cut);
+    }
+}
+
+#[test]
+fn numbers_do_not_depend_on_which_tables_are_captured() {
+    for name in [MYSQL, MARIADB] {
+        let log = events(name);
+        let whole = rows(&all(of(name, 100), &log, false));
+        let mut decoder = of(name, 100);
+        let mut given = Vec::new();
+        for event in &log {
+            decoder.event(event).expect("a whole event");
+            while let Some(step) = decoder.next().expect("a whole event") {
+                match step {
+                    Step::Event(event) => given.push(event),
+                    Step::Describe(table) if table.table == "nk" => {
+                        decoder.answer(&notes()).expect("asked");
+                    }
+                    Step::Describe(_) => decoder.answer(&Answer::Skipped).expect("asked"),
+                }
+            }
+        }
+        decoder.flush().expect("no defect");
+        given.extend(drain(&mut decoder).expect("no defect"));
+        let wanted: Vec<_> = whole
+            .into_iter()
+            .filter(|(_, row)| row.contains(" g.nk ") || row.contains("truncate"))
+            .collect();
+        assert_eq!(rows(&given), wanted);
+    }
+}
+
+#[test]
+fn a_stream_that_starts_at_any_commit_gives_the_same_rows() {
+    for name in [MYSQL, MARIADB] {
+        let log = events(name);
+        let whole = all(of(name, 3), &log, true);
+        let folder = tempfile::tempdir().expect("a folder");
+        for event in &whole {
+            let ChangeEvent::Commit(from) = event else {
+                continue;
+            };
+            let place = Place::read(&from.position).expect("ours");
+            // The server sends what the set lacks; here by the place in the file.
+            let mut end = 4;
+            let later: Vec<Vec<u8>> = log
+                .iter()
+                .filter(|event| {
+                    end += event.len() as u64;
+                    end > place.offset || event[4] == kind::FORMAT_DESCRIPTION
+                })
+                .cloned()
+                .collect();
+            if place.file != "binlog.000001" {
+                continue;
+            }
+            // Prepared transactions are read from what an earlier stream kept.
+            let known = known(&whole, from.seq);
+            let setup = Setup {
+                known,
+                limits: limits(100),
+                collations: crate::decode::golden::collations(),
+                options: TypeOptions {
+                    zero_dates: ZeroDates::Text,
+                },
+                checksum: true,
+                prepared: PreparedFiles::open(folder.path().to_owned(), &place).expect("a folder"),
+            };
+            let given = rows(&all(Decoder::new(place, from, setup), &later, false));
+            let wanted: Vec<_> = rows(&whole)
+                .into_iter()
+                .filter(|(seq, _)| *seq > from.seq)
+                .collect();
+            let given: Vec<u64> = given.iter().map(|(seq, _)| *seq).collect();
+            let wanted: Vec<u64> = wanted.iter().map(|(seq, _)| *seq).collect();
+            assert_eq!(given, wanted, "{name} from {}", from.seq);
+        }
+    }
+}
+
+/// The shapes as of a number.
+fn known(events: &[ChangeEvent], seq: u64) -> Vec<Arc<TableSchema>> {
+    let mut known: HashMap<TableId, Arc<TableSchema>> = HashMap::new();
+    for event in events {
+        match event {
+            ChangeEvent::Commit(checkpoint) if checkpoint.seq > seq => break,
+            ChangeEvent::Schema(table) => {
+                known.insert(table.id, Arc::clone(table));
+            }
+            _ => {}
+        }
+    }
+    known.into_values().collect()
+}
+
+#[test]
+fn a_changed_byte_is_noticed_by_its_checksum() {
+    let log = events(MYSQL);
+    let mut decoder = of(MYSQL, 100);
+    let mut event = log[0].clone();
+    event[30] ^= 1;
+    let error = decoder.event(&event).expect_err("changed");
+    assert!(error.message().contains("checksum"), "{error}");
+    assert!(error.hint_text().is_some());
+}
+
+/// The event with the checksum that it should have.
+fn signed(mut event: Vec<u8>) -> Vec<u8> {
+    let end = event.len() - 4;
+    let checksum = crc32fast::hash(&event[..end]).to_le_bytes();
+    event[end..].copy_from_slice(&checksum);
+    event
+}
+
+#[test]
+fn a_compressed_transaction_that_cannot_be_inflated_is_an_error() {
+    let log = events(MYSQL);
+    let place = log
+        .iter()
+        .position(|event| event[4] == kind::TRANSACTION_PAYLOAD)
+        .expect("one is in the file");
+    let length = log[place].len();
+    for damaged in (60..length - 4).step_by(7) {
+        let mut decoder = of(MYSQL, 100);
+        for event in &log[..place] {
+            decoder.event(event).expect("whole");
+            drain(&mut decoder).expect("whole");
+        }
+        let mut event = log[place].clone();
+        event[damaged] ^= 0x55;
+        let rows = rows_of(&mut decoder, &signed(event));
+        // Never fewer rows than there are without an error.
+        assert!(rows.is_none_or(|rows| rows >= 2), "byte {damaged}");
+    }
+}
+
+/// Rows that an event gives; `None` after an error.
+fn rows_of(decoder: &mut Decoder, event: &[u8]) -> Option<usize> {
+    decoder.event(event).ok()?;
+    let mut given = drain(decoder).ok()?;
+    decoder.flush().ok()?;
+    given.extend(drain(decoder).ok()?);
+    if decoder.in_flight() {
+        return None;
+    }
+    Some(rows(&given).len())
+}
+
+#[test]
+fn an_event_that_is_not_known_stops_the_stream_unless_it_may_be_ignored() {
+    let log = events(MYSQL);
+    let unknown = |flags: u8| {
+        let mut event = vec![0; 19 + 8];
+        event[4] = 99;
+        event[9] = 27;
+        event[13] = 200;
+        event[17] = flags;
+        signed(event)
+    };
+    let mut decoder = of(MYSQL, 100);
+    decoder.event(&log[0]).expect("the description");
+    decoder.event(&unknown(0x80)).expect("ignorable");
+    let error = decoder.event(&unknown(0)).expect_err("unknown");
+    assert!(error.message().contains("99"), "{error}");
+}
+
+#[test]
+fn a_name_that_comes_again_is_a_reset_server() {
+    let log = events(MYSQL);
+    let mut decoder = of(MYSQL, 100);
+    let mut seen = false;
+    for event in log.iter().chain(&log) {
+        match decoder.event(event) {
+            Ok(_) => {
+                drain(&mut decoder).expect("whole");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), cdc_api::ErrorKind::LogLost);
+                seen = true;
+                break;
+            }
+        }
+    }
+    assert!(seen);
+}
+
+#[test]
+fn a_mark_makes_a_failed_table_whole() {
+    let log = events(MYSQL);
+    let mut decoder = of(MYSQL, 100);
+    let mut failed = None;
+    for event in &log {
+        decoder.event(event).expect("whole");
+        for event in drain(&mut decoder).expect("whole") {
+            if let ChangeEvent::Failed { table, .. } = event {
+                failed = Some(table);
+            }
+        }
+    }
+    let failed = failed.expect("partial JSON is refused");
+    decoder.mark(7, &[failed]).expect("at rest");
+    let given = drain(&mut decoder).expect("at rest");
+    assert!(matches!(given.last(), Some(ChangeEvent::Mark { id: 7 })));
+    assert!(decoder.tables.iter().all(|table| !table.failed));
+}
+
+proptest! {
+    #[test]
+    fn truncated_and_changed_events_never_panic(
+        maria in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of((any::<prop::sample::Index>(), any::<prop::sample::Index>())),
+    ) {
+        let name = if maria { MARIADB } else { MYSQL };
+        let mut log: Vec<Vec<u8>> = events(name).into_iter().filter(|it| it.len() < 4000).collect();
+        for (event, place, value) in &changes {
+            let event = event.get_mut(&mut log);
+            let place = place.index(event.len());
+            event[place] = *value;
+        }
+        if let Some((event, end)) = cut {
+            let event = event.get_mut(&mut log);
+            event.truncate(end.index(event.len()));
+            let length = u32::try_from(event.len()).expect("short").to_le_bytes();
+            if event.len() >= 13 {
+                event[9..13].copy_from_slice(&length);
+            }
+        }
+        let mut decoder = of(name, 10);
+        for event in log {
+            // The checksum would hide what is behind it.
+            let event = if event.len() >= 23 { signed(event) } else { event };
+            if decoder.event(&event).is_err() || drain(&mut decoder).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic(
+        kind in any::<u8>(),
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        maria in any::<bool>(),
+    ) {
+        let name = if maria { MARIADB } else { MYSQL };
+        let mut event = vec![0, 0, 0, 0, kind, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0];
+        event.extend_from_slice(&body);
+        event.extend_from_slice(&[0; 4]);
+        let length = u32::try_from(event.len()).expect("short").to_le_bytes();
+        event[9..13].copy_from_slice(&length);
+        let mut decoder = of(name, 10);
+        for event in [&events(name)[0], &signed(event)] {
+            if decoder.event(event).is_err() || drain(&mut decoder).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
