@@ -3,6 +3,9 @@
 //!
 //! Invariant: what a consumer here returns is committed and complete up to the end of its topic.
 
+pub mod content;
+pub mod debezium;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

@@ -8,6 +8,7 @@
 //! One seed decides the workload and the schedule; where a fault falls within the daemon's work is left to the
 //! machine, so a seed that failed is run several times.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::compare;
 use crate::daemon::{Daemon, standard_config};
+use crate::kafka::{self, Kafka};
 use crate::lake;
 use crate::mysql::{self, Flavor, Mysql};
 use crate::postgres::{self, Postgres};
@@ -50,6 +52,8 @@ pub struct Length {
     pub rounds: u32,
     /// Faults before each of them.
     pub faults: u32,
+    /// Whether Kafka is a third sink, and its broker one more thing that fails.
+    pub kafka: bool,
 }
 
 /// What a seed did, for the line that is printed.
@@ -60,6 +64,7 @@ pub struct Tally {
     cuts: u32,
     stalls: u32,
     restarts: u32,
+    brokers: u32,
     snapshots: u32,
     reads: u64,
     committed: u64,
@@ -70,13 +75,14 @@ impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} kills, {} stops, {} cuts, {} stalls, {} server restarts, {} re-snapshots, {} transactions, {} reads of \
+            "{} kills, {} stops, {} cuts, {} stalls, {} server restarts, {} broker restarts, {} re-snapshots, {} transactions, {} reads of \
              the sum, equal in {:.1} s",
             self.kills,
             self.stops,
             self.cuts,
             self.stalls,
             self.restarts,
+            self.brokers,
             self.snapshots,
             self.committed,
             self.reads,
@@ -89,12 +95,15 @@ impl std::fmt::Display for Tally {
 ///
 /// # Errors
 ///
-/// What was seen and where the daemon's folder was kept.
-///
-/// # Panics
-///
-/// When servers or workload themselves fail.
+/// What was seen and where the daemon's folder was kept. What panics in it has said so already, with the ends of the
+/// logs, and fails this seed alone.
 pub async fn run(seed: u64, kind: Kind, length: Length) -> Result<Tally, String> {
+    let round = tokio::spawn(started(seed, kind, length));
+    let panicked = |error: tokio::task::JoinError| Err(format!("seed {seed} {kind}: {error}"));
+    round.await.unwrap_or_else(panicked)
+}
+
+async fn started(seed: u64, kind: Kind, length: Length) -> Result<Tally, String> {
     match kind {
         Kind::Postgres(version) => {
             // Large transactions are streamed, or spilled, at once.
@@ -123,7 +132,7 @@ async fn run_on<S: Server + Sync>(
     kind: Kind,
     length: Length,
 ) -> Result<Tally, String> {
-    let mut round = Round::new(server, seed).await;
+    let mut round = Round::new(server, seed, length.kafka).await;
     let outcome = round.all(length).await;
     outcome.map_err(|what| {
         let folder = round.daemon.keep();
@@ -138,6 +147,7 @@ async fn run_on<S: Server + Sync>(
 
 struct Round<S: Server> {
     server: S,
+    broker: Option<Kafka>,
     proxy: Proxy,
     daemon: Daemon,
     workload: Workload<S>,
@@ -146,8 +156,22 @@ struct Round<S: Server> {
     start: Instant,
 }
 
+impl<S: Server> Drop for Round<S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let folder = self.daemon.keep();
+            let _ = writeln!(
+                std::io::stderr(),
+                "the daemon's folder is kept: {}\n{}",
+                folder.display(),
+                self.daemon.log_end()
+            );
+        }
+    }
+}
+
 impl<S: Server + Sync> Round<S> {
-    async fn new(server: S, seed: u64) -> Self {
+    async fn new(server: S, seed: u64, kafka: bool) -> Self {
         let start = Instant::now();
         let mut random = StdRng::seed_from_u64(seed ^ 0x0123_4567_89ab_cdef);
         let workload = Workload::create(server.address(), seed, Mix::default()).await;
@@ -163,9 +187,19 @@ impl<S: Server + Sync> Round<S> {
             "mode: upsert",
             &format!("mode: upsert\n    max_rows: {batch}"),
         );
+        let broker = if kafka {
+            Some(Kafka::start().await)
+        } else {
+            None
+        };
+        if let Some(broker) = &broker {
+            let section = kafka::content::section(&broker.brokers());
+            config = config.replace("snapshot:\n", &format!("{section}snapshot:\n"));
+        }
         let daemon = Daemon::with_config(&config);
         Self {
             server,
+            broker,
             proxy,
             daemon,
             workload,
@@ -216,6 +250,19 @@ impl<S: Server + Sync> Round<S> {
 
     async fn fault(&mut self) -> Result<(), String> {
         self.still_there()?;
+        if let Some(broker) = self
+            .broker
+            .as_mut()
+            .filter(|_| self.random.random_range(0..8) == 0)
+        {
+            broker.kill();
+            self.tally.brokers += 1;
+            self.work_for(Duration::from_millis(300)).await;
+            if let Some(broker) = &mut self.broker {
+                broker.boot().await;
+            }
+            return Ok(());
+        }
         match self.random.random_range(0..20) {
             0..7 => {
                 self.daemon.kill();
@@ -324,7 +371,13 @@ impl<S: Server + Sync> Round<S> {
             .map_err(|d| format!("warehouse:\n{d}"))?;
         lake::equal(&session, &self.daemon.path("lake"), &SCHEMAS)
             .await
-            .map_err(|d| format!("lake:\n{d}"))
+            .map_err(|d| format!("lake:\n{d}"))?;
+        match &self.broker {
+            None => Ok(()),
+            Some(broker) => kafka::content::equal(&session, &broker.brokers(), &SCHEMAS)
+                .await
+                .map_err(|d| format!("kafka:\n{d}")),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ async fn the_sinks_equal_the_source_through_a_seeded_schedule_of_crashes() {
     let length = Length {
         rounds: 2,
         faults: 6,
+        kafka: false,
     };
     let mut failed = Vec::new();
     for seed in &seeds {

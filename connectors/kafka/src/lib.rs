@@ -56,6 +56,7 @@
 //! - Columns of types that Debezium leaves out (boxes, composites, …) are there, as text.
 //! - A column that may not be null is the type's zero in `before` where the source has not sent
 //!   it, never the column's default. Schemas carry no defaults.
+//! - A delete in a table without a key is not followed by a tombstone, which would have none.
 //! - There are no topics of transactions, heartbeats or schema changes.
 //!
 //! Code map: `sink` the contract's calls · `core` the main stream and the commit · `copy` tables on

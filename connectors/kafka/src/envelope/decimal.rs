@@ -19,10 +19,11 @@ pub(super) fn shortest(bytes: &[u8]) -> &[u8] {
     &bytes[start..]
 }
 
-/// Scale and unscaled bytes of a number's text (`-12.50`: 2 and those of -1250); `None` for what is
-/// no number (`NaN`, `Infinity`).
+/// Scale and unscaled bytes of a number's text, without zeros at its end that say nothing (`-12.50`:
+/// 1 and those of -125); `None` for what is no number (`NaN`, `Infinity`).
 pub(super) fn parse(text: &str) -> Option<(i32, Vec<u8>)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let fraction = fraction.trim_end_matches('0');
     let mut digits = String::with_capacity(text.len());
     digits.push_str(whole);
     digits.push_str(fraction);
@@ -85,7 +86,8 @@ mod tests {
 
     #[test]
     fn scales_are_kept_and_what_is_no_number_is_told() {
-        assert_eq!(parse("-12.50"), Some((2, vec![0xfb, 0x1e])));
+        assert_eq!(parse("-12.50"), Some((1, vec![0x83])));
+        assert_eq!(parse("0.00"), Some((0, vec![0])));
         assert_eq!(parse("-0.05"), Some((2, vec![0xfb])));
         assert_eq!(parse("NaN"), None);
         assert_eq!(at_scale("1.5", 2), Some(vec![0, 0x96]));

@@ -356,7 +356,9 @@ impl Kind {
             | Self::TimestampMicros
             | Self::IntervalMicros => b"0",
             Self::HstoreMap => b"{}",
-            Self::Point => b"{\"x\":0.0,\"y\":0.0,\"wkb\":\"\",\"srid\":null}",
+            Self::Point => {
+                b"{\"x\":0.0,\"y\":0.0,\"wkb\":\"AQEAAAAAAAAAAAAAAAAAAAAAAAAA\",\"srid\":null}"
+            }
             Self::List(_) => b"[]",
             Self::HstoreJson => b"\"{}\"",
             Self::Uuid | Self::Bytes(_) | Self::Bits(_) | Self::Text(_) => b"\"\"",

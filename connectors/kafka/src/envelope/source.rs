@@ -27,7 +27,7 @@ pub(crate) struct Commits {
 
 impl Commits {
     /// The commit before `offset`, as far as it has been seen.
-    fn before(&mut self, offset: u64) -> Option<u64> {
+    pub(super) fn before(&mut self, offset: u64) -> Option<u64> {
         self.offsets.insert(offset);
         self.offsets.range(..offset).next_back().copied()
     }

@@ -7,7 +7,8 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
-/// A string in quotes. Control characters are escaped; everything else stays as it is.
+/// A string in quotes. Control characters are escaped, and what lies beyond the basic plane (🦆) is
+/// written as two escaped halves; everything else stays as it is.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     escaped(out, text);
@@ -19,10 +20,24 @@ pub(super) fn escaped(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
     for (index, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if (0x20..0xf0).contains(&byte) && byte != b'"' && byte != b'\\' {
             continue;
         }
         out.extend_from_slice(&bytes[start..index]);
+        if byte >= 0xf0 {
+            // The first of the four bytes of such a character.
+            start = index + 4;
+            let mut halves = [0; 2];
+            for half in text[index..]
+                .chars()
+                .next()
+                .unwrap_or_default()
+                .encode_utf16(&mut halves)
+            {
+                let _ = write!(out, "\\u{half:04X}");
+            }
+            continue;
+        }
         start = index + 1;
         let short = match byte {
             b'"' => b'"',
@@ -214,8 +229,8 @@ mod tests {
     #[test]
     fn strings_are_escaped_as_jackson_does() {
         assert_eq!(
-            written(|out| super::string(out, "a\"b\\c\n\u{1f}\u{7f}ü/\t")),
-            "\"a\\\"b\\\\c\\n\\u001F\u{7f}ü/\\t\""
+            written(|out| super::string(out, "a\"b\\c\n\u{1f}\u{7f}ü/\t漢🦆🦆x")),
+            "\"a\\\"b\\\\c\\n\\u001F\u{7f}ü/\\t漢\\uD83E\\uDD86\\uD83E\\uDD86x\""
         );
     }
 

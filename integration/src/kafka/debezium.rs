@@ -1,0 +1,108 @@
+//! Debezium's own engine on a database, as a child process whose records are read line by line.
+//!
+//! Invariant: keys and values are the engine's text, untouched.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+
+use super::{jars, java};
+use crate::unprivileged;
+
+/// A record of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its topic.
+    pub topic: String,
+    /// Its key, JSON; None where there is none.
+    pub key: Option<String>,
+    /// Its value, JSON; None of a tombstone.
+    pub value: Option<String>,
+}
+
+/// A running engine. Dropped: killed.
+#[derive(Debug)]
+pub struct Debezium {
+    folder: tempfile::TempDir,
+    child: Child,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Debezium {
+    /// Starts the engine by the program in `source`, with these settings; does not wait for anything.
+    #[must_use]
+    pub fn start(source: &Path, settings: &[(&str, &str)]) -> Self {
+        let folder = unprivileged::folder("cdc-debezium-");
+        let file = folder.path().join("settings");
+        let text: String = settings
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect();
+        unprivileged::write(&file, &text);
+        let program = folder.path().join("Engine.java");
+        let text = std::fs::read_to_string(source).expect("the program's text");
+        unprivileged::write(&program, &text);
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+        let mut command = unprivileged::command(&java(), folder.path(), "KILL");
+        command
+            .args([
+                "-Xmx256m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+            ])
+            .arg(format!("{}/*", jars("debezium-3").display()))
+            .arg(&program)
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = command.spawn().expect("java starts");
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let lines = BufReader::new(child.stdout.take().expect("is piped"));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut parts = line.splitn(3, '\t').map(str::to_owned);
+                let (Some(topic), Some(key), Some(value)) =
+                    (parts.next(), parts.next(), parts.next())
+                else {
+                    // A line of its log.
+                    continue;
+                };
+                let some = |text: String| (text != "null").then_some(text);
+                seen.lock().expect("nobody panics").push(Event {
+                    topic,
+                    key: some(key),
+                    value: some(value),
+                });
+            }
+        });
+        Self {
+            folder,
+            child,
+            events,
+        }
+    }
+
+    /// The records so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().expect("nobody panics").clone()
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Debezium {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
