@@ -49,7 +49,7 @@ impl Member {
 
     /// As in `FOR TABLE`: `ONLY`, since children by inheritance are tables of their own.
     fn clause(&self) -> String {
-        let mut clause = format!("TABLE ONLY {}", self.name.quoted());
+        let mut clause = format!("ONLY {}", self.name.quoted());
         if let Some(columns) = &self.columns {
             let names: Vec<String> = columns
                 .iter()
@@ -62,6 +62,12 @@ impl Member {
         }
         clause
     }
+}
+
+/// `TABLE` once, which is all that servers before 15 understand.
+fn list<'a>(members: impl IntoIterator<Item = &'a Member>) -> String {
+    let clauses: Vec<String> = members.into_iter().map(Member::clause).collect();
+    format!("TABLE {}", clauses.join(", "))
 }
 
 /// What a publication passes on.
@@ -166,10 +172,6 @@ pub(crate) fn statements(
     members: &[Member],
 ) -> Vec<String> {
     let quoted = quote_identifier(name);
-    let list = || {
-        let clauses: Vec<String> = members.iter().map(Member::clause).collect();
-        clauses.join(", ")
-    };
     let options = format!(
         "publish = '{}', publish_via_partition_root = true",
         operations.list()
@@ -178,7 +180,7 @@ pub(crate) fn statements(
         let tables = if members.is_empty() {
             String::new()
         } else {
-            format!(" FOR {}", list())
+            format!(" FOR {}", list(members))
         };
         return vec![format!(
             "CREATE PUBLICATION {quoted}{tables} WITH ({options})"
@@ -205,7 +207,7 @@ pub(crate) fn statements(
         // There is no way to set an empty list.
         format!("DROP PUBLICATION {quoted}; CREATE PUBLICATION {quoted} WITH ({options})")
     } else {
-        format!("ALTER PUBLICATION {quoted} SET {}", list())
+        format!("ALTER PUBLICATION {quoted} SET {}", list(members))
     });
     statements
 }
@@ -221,17 +223,13 @@ pub(crate) fn suffices(found: &Publication, members: &[Member], partitioned: boo
         .filter(|member| !found.tables.contains(&member.oid))
         .collect();
     if !missing.is_empty() {
-        let clauses: Vec<String> = missing.iter().map(|member| member.clause()).collect();
         let names: Vec<String> = missing.iter().map(|it| it.name.to_string()).collect();
         return Err(Error::config(format!(
             "the publication {} lacks {}",
             found.name,
             names.join(", ")
         ))
-        .hint(format!(
-            "ALTER PUBLICATION {quoted} ADD {}",
-            clauses.join(", ")
-        )));
+        .hint(format!("ALTER PUBLICATION {quoted} ADD {}", list(missing))));
     }
     if found.operations != [true; 4] {
         return Err(Error::config(format!(
@@ -407,7 +405,7 @@ mod tests {
         assert_eq!(
             statements(None, "p", Operations::All, &members),
             [
-                "CREATE PUBLICATION \"p\" FOR TABLE ONLY \"public\".\"a\", TABLE ONLY \
+                "CREATE PUBLICATION \"p\" FOR TABLE ONLY \"public\".\"a\", ONLY \
                  \"public\".\"B\" WITH (publish = 'insert, update, delete, truncate', \
                  publish_via_partition_root = true)"
             ]

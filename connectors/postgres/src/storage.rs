@@ -10,7 +10,9 @@
 //!   shows; VACUUM FULL, CLUSTER and SET TABLESPACE do not, but for default values of added
 //!   columns, which they move into the rows.
 //! - After a truncate there is no row that is older than the reading before.
-//! - A truncate that is in the log has the transaction number that wrote the `pg_class` row.
+//! - A truncate that is in the log has the transaction number that wrote the `pg_class` row, or
+//!   that of an index or of the TOAST table: what gives the table a file gives them one too, and
+//!   fewer other statements write theirs.
 //!
 //! Invariant: in doubt the rows count as changed. Only a type that was widened without another
 //! visible reason is taken at its word, for no catalog keeps the expression that it was done with.
@@ -54,8 +56,9 @@ pub(crate) struct LeafStorage {
     pub(crate) name: String,
     /// `relfilenode`.
     pub(crate) file: u32,
-    /// Which transaction wrote its row in `pg_class` last.
-    pub(crate) writer: u32,
+    /// Which transactions wrote its row in `pg_class` last, and those of its indexes and its TOAST
+    /// table.
+    pub(crate) writers: BTreeSet<u32>,
     /// The transaction, and the command in it, that made it a partition; and so on upwards.
     pub(crate) attached: Vec<(u32, u32)>,
     /// Its columns by attnum, but for those that are not captured.
@@ -106,7 +109,11 @@ pub(crate) async fn read(
                FROM part p JOIN pg_class k ON k.oid = p.oid AND k.relkind = 'p' \
                JOIN pg_inherits i ON i.inhparent = p.oid \
              ) \
-             SELECT p.root, c.oid, p.attached, c.relkind, c.relfilenode, c.xmin, \
+             SELECT p.root, c.oid, p.attached, c.relkind, c.relfilenode, \
+               (SELECT json_agg(k.xmin::text::int8) FROM ( \
+                  SELECT c.oid UNION ALL SELECT c.reltoastrelid UNION ALL \
+                  SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = c.oid \
+                ) f(oid) JOIN pg_class k ON k.oid = f.oid), \
                quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
                (SELECT json_agg(json_build_array(a.attnum, a.attname, a.atttypid::int8, \
                          a.atttypmod, a.xmin::text::int8, coalesce(d.oid, 0)::int8, \
@@ -132,7 +139,7 @@ pub(crate) async fn read(
         let leaf = LeafStorage {
             name: row.text(6).to_owned(),
             file: row.number(4)?,
-            writer: row.number(5)?,
+            writers: json(row.text(5))?,
             attached: json(row.text(2))?,
             columns: columns
                 .into_iter()

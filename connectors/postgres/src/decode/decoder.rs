@@ -70,8 +70,8 @@ struct Table {
 enum State {
     /// Described by the server, to be looked up with its first row.
     Described(RelationBody),
-    /// Not captured.
-    Skipped,
+    /// Not captured when it was looked up; to be looked up again when a snapshot has it.
+    Skipped(RelationBody),
     /// Captured.
     Captured(Arc<TableVersion>),
 }
@@ -199,7 +199,9 @@ impl Decoder {
     }
 
     /// Gives what was committed, and then the mark. `tables` are those of a snapshot that holds
-    /// everything up to here: they are whole again if they had failed. Not inside a transaction.
+    /// everything up to here: they are whole again if they had failed, and captured from here on
+    /// if they had not been wanted before, which the server does not know of. Not inside a
+    /// transaction.
     ///
     /// # Errors
     /// `Internal` inside a transaction.
@@ -213,6 +215,9 @@ impl Decoder {
             if tables.contains(&TableId(u64::from(table.oid))) {
                 table.failed = false;
                 table.announced = None;
+                if let State::Skipped(body) = &table.state {
+                    table.state = State::Described(body.clone());
+                }
             }
         }
         Ok(())
@@ -278,18 +283,24 @@ impl Decoder {
                 }
             }
             Ok(None) => {
-                self.tables[index].state = State::Skipped;
-                self.tables[index].announced = None;
+                self.skip(index);
                 self.cut(index)?;
             }
             Err(error) => {
-                self.tables[index].state = State::Skipped;
-                self.tables[index].announced = None;
+                self.skip(index);
                 let hint = error.hint_text().unwrap_or_default().to_owned();
                 self.fail(index, self.seq + 1, error.to_string(), hint)?;
             }
         }
         Ok(())
+    }
+
+    fn skip(&mut self, index: usize) {
+        let table = &mut self.tables[index];
+        table.announced = None;
+        if let State::Described(body) = &table.state {
+            table.state = State::Skipped(body.clone());
+        }
     }
 
     fn pending(&self) -> bool {

@@ -3,6 +3,8 @@
 //! Pure: readings in, doubts out. Each doubt is a change of rows that the log may not have, with
 //! what would show that it has it after all.
 
+use std::collections::BTreeSet;
+
 use super::{ColumnStorage, LeafStorage, Sighting};
 
 /// A change that the log may lack.
@@ -17,8 +19,8 @@ pub(super) struct Doubt {
 /// What takes a doubt away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unless {
-    /// The log has a truncate of the table by this transaction.
-    Truncated(u32),
+    /// The log has a truncate of the table by one of these transactions.
+    Truncated(BTreeSet<u32>),
     /// The file holds a row that is older than this transaction.
     Holds { leaf: u32, older: u32 },
     /// The file holds no row from before one of these transactions and commands.
@@ -93,16 +95,17 @@ fn compare_leaf(
         .filter(|(attnum, column)| is_rewritten(before.columns.get(attnum), column))
         .map(|(_, column)| column)
         .collect();
-    let truncated = Unless::Truncated(after.writer);
     if let Some(column) = rewritten.first() {
         let what = format!(
             "{} was rewritten with new values of {}",
             after.name, column.name
         );
         // In one transaction the rewrite may have come after the truncate.
-        let apart = rewritten.iter().all(|column| column.writer != after.writer);
-        return doubt(what, apart.then_some(truncated).into_iter().collect());
+        let mut writers = after.writers.clone();
+        writers.retain(|writer| rewritten.iter().all(|column| column.writer != *writer));
+        return doubt(what, vec![Unless::Truncated(writers)]);
     }
+    let truncated = Unless::Truncated(after.writers.clone());
     let old_rows = old_rows?;
     let what = format!("the partition {} was truncated", after.name);
     doubt(what, vec![truncated, old_rows])

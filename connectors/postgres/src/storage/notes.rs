@@ -250,10 +250,10 @@ impl Notes {
         self.save(oid, note)
     }
 
-    fn has_truncate(&self, oid: u32, xid: u32) -> bool {
+    fn has_truncate(&self, oid: u32, xids: &BTreeSet<u32>) -> bool {
         let notes = self.lock();
         let mut truncates = notes.get(&oid).into_iter().flat_map(|note| &note.truncates);
-        truncates.any(|(_, known)| *known == xid)
+        truncates.any(|(_, xid)| xids.contains(xid))
     }
 }
 
@@ -286,10 +286,10 @@ impl Judge<'_> {
             let mut waits = false;
             for unless in &doubt.unless {
                 match unless {
-                    Unless::Truncated(xid) => {
+                    Unless::Truncated(xids) => {
                         let lsn = Lsn(after.lsn);
-                        dispelled |= self.notes.has_truncate(self.oid, *xid)
-                            || self.decoded(lsn).await && self.notes.has_truncate(self.oid, *xid);
+                        dispelled |= self.notes.has_truncate(self.oid, xids)
+                            || self.decoded(lsn).await && self.notes.has_truncate(self.oid, xids);
                         waits |= !self.marks.has_decoded(lsn);
                     }
                     Unless::Holds { leaf, older } => {

@@ -374,6 +374,63 @@ fn a_mark_follows_all_rows_before_it_and_is_refused_inside_a_transaction() {
     assert!(decoder.mark(7, &[]).is_err());
 }
 
+/// A transaction with one row of a table, which the server describes once.
+fn transaction(commit: u64, described: bool) -> Vec<(u64, Vec<u8>)> {
+    let text = |text: &str| [text.as_bytes(), b"\0"].concat();
+    let begin = [
+        &b"B"[..],
+        &commit.to_be_bytes(),
+        &0_i64.to_be_bytes(),
+        &9_u32.to_be_bytes(),
+    ];
+    let relation = [
+        &b"R"[..],
+        &7_u32.to_be_bytes(),
+        &text("public"),
+        &text("kinds"),
+        b"d\0\x01\x01",
+        &text("id"),
+        &23_u32.to_be_bytes(),
+        &(-1_i32).to_be_bytes(),
+    ];
+    let insert = [&b"I"[..], &7_u32.to_be_bytes(), b"N\0\x01t\0\0\0\x011"];
+    let end = [
+        &b"C\0"[..],
+        &commit.to_be_bytes(),
+        &(commit + 8).to_be_bytes(),
+        &0_i64.to_be_bytes(),
+    ];
+    let mut messages = vec![(commit, begin.concat())];
+    messages.extend(described.then(|| (0, relation.concat())));
+    messages.push((commit, insert.concat()));
+    messages.push((commit, end.concat()));
+    messages
+}
+
+#[test]
+fn a_table_that_is_wanted_later_is_captured_from_its_snapshot_on() {
+    let mut decoder = decoder(&checkpoint(0, 0), BatchLimits::default());
+    for (lsn, body) in transaction(100, true) {
+        decoder.message(Lsn(lsn), &body).expect("sound");
+        while let Some(step) = decoder.next().expect("sound") {
+            assert!(matches!(step, Step::Describe(_)), "nothing is captured");
+            decoder.answer(Ok(None)).expect("asked");
+        }
+    }
+    // Nothing changed on the server, which therefore does not describe the table again.
+    let passed = feed(&mut decoder, &transaction(200, false));
+    assert!(passed.is_empty(), "{passed:?}");
+    decoder
+        .mark(1, &[TableId(7)])
+        .expect("between transactions");
+    let mut events = drain(&mut decoder);
+    events.extend(feed(&mut decoder, &transaction(300, false)));
+    decoder.flush().expect("sound");
+    events.extend(drain(&mut decoder));
+    // Rows that are passed over take their numbers too.
+    assert_eq!(numbered(&events), ["3 Insert kinds 1"]);
+}
+
 /// `wrong` in place of `right`, both of one length, in every message.
 fn damaged(log: &str, right: &[u8], wrong: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let mut messages = messages(log);

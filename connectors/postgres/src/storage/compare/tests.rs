@@ -22,7 +22,7 @@ fn leaf(name: &str, file: u32) -> LeafStorage {
     LeafStorage {
         name: name.to_owned(),
         file,
-        writer: 100,
+        writers: [100, 101].into(),
         attached: Vec::new(),
         columns: BTreeMap::from([(1, column("id", 100)), (2, column("v", 100))]),
     }
@@ -42,7 +42,7 @@ fn seen(lsn: u64, horizon: u32, partitioned: bool, leaves: &[(u32, LeafStorage)]
 /// The doubts about one table whose file changed by transaction 200.
 fn doubts(change: impl FnOnce(&mut LeafStorage, &mut LeafStorage)) -> Vec<Doubt> {
     let (mut before, mut after) = (leaf("t", 1), leaf("t", 2));
-    after.writer = 200;
+    after.writers = [200, 210].into();
     change(&mut before, &mut after);
     compare(
         &seen(10, 150, false, &[(7, before)]),
@@ -79,7 +79,11 @@ fn a_vacuum_full_or_a_truncate_of_a_table_changes_nothing_that_the_log_lacks() {
 fn a_rewrite_with_new_values_is_told_whatever_the_type() {
     let same_type = doubts(|_, after| v(after).writer = 200);
     assert_eq!(same_type.len(), 1);
-    assert_eq!(same_type[0].unless, [], "in the transaction of the rewrite");
+    assert_eq!(
+        same_type[0].unless,
+        [Unless::Truncated([210].into())],
+        "not in the transaction of the rewrite"
+    );
     let other = doubts(|_, after| (v(after).writer, v(after).type_oid) = (200, 25));
     assert_eq!(other.len(), 1);
     let volatile = doubts(|_, after| {
@@ -97,7 +101,7 @@ fn a_rewrite_with_new_values_is_told_whatever_the_type() {
 #[test]
 fn a_later_truncate_in_the_log_wipes_a_rewrite_out() {
     let doubts = doubts(|_, after| v(after).writer = 190);
-    assert_eq!(doubts[0].unless, [Unless::Truncated(200)]);
+    assert_eq!(doubts[0].unless, [Unless::Truncated([200, 210].into())]);
 }
 
 #[test]
@@ -137,12 +141,12 @@ fn partitions_that_go_come_or_are_emptied_are_told() {
     assert_eq!(come[0].unless, [Unless::HoldsNone { leaf: 8, older }]);
 
     let mut other = leaf("p1", 9);
-    other.writer = 200;
+    other.writers = [200].into();
     let emptied = compare(&gone, &seen(20, 250, true, &[(7, other)]));
     assert_eq!(
         emptied[0].unless,
         [
-            Unless::Truncated(200),
+            Unless::Truncated([200].into()),
             Unless::Holds {
                 leaf: 7,
                 older: 250

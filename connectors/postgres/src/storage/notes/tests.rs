@@ -7,7 +7,7 @@ fn sighting(lsn: u64, file: u32) -> Sighting {
     let leaf = LeafStorage {
         name: "t".to_owned(),
         file,
-        writer: file,
+        writers: [file].into(),
         attached: Vec::new(),
         columns: std::collections::BTreeMap::new(),
     };
@@ -52,15 +52,18 @@ fn what_is_in_doubt_and_the_truncates_of_the_log_survive_a_restart() {
     let notes = Notes::new(folder.path().to_owned());
     notes.see(7, sighting(30, 2)).expect("is written");
     assert_eq!(sightings(&notes), [10, 20]);
-    assert!(notes.has_truncate(7, 100));
-    assert!(!notes.has_truncate(7, 99));
+    assert!(notes.has_truncate(7, &[100].into()));
+    assert!(!notes.has_truncate(7, &[99].into()));
     let (before, after) = notes.oldest_doubt(7).expect("in doubt");
     notes
         .close(7, (&before, &after), Some("it changed".to_owned()))
         .expect("is written");
     let changed = notes.generation(7).expect("known");
     assert_eq!((changed.number, changed.cause.as_str()), (20, "it changed"));
-    assert!(!notes.has_truncate(7, 100), "the settled reading has it");
+    assert!(
+        !notes.has_truncate(7, &[100].into()),
+        "the settled reading has it"
+    );
     notes.retain(&BTreeSet::new());
     assert!(notes.generation(7).is_none());
     assert!(!folder.path().join("7.json").exists());
