@@ -38,6 +38,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     complete &= tell("source", source.teardown().await);
     for sink in &config.sinks {
         let mut connector = registry::sink(sink, &config.name)?.sink;
+        if !connector.exists() {
+            continue;
+        }
         let outcome = match connector.open().await {
             Ok(()) => connector.teardown().await,
             Err(error) => Err(error),

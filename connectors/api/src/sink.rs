@@ -178,6 +178,12 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Whether there is a target at all, without opening or making one. Only a target that is there
+    /// is torn down.
+    fn exists(&self) -> bool {
+        true
+    }
+
     /// Forgets this pipeline in the target: bookkeeping and unfinished copies. Tables stay.
     ///
     /// # Errors

@@ -210,6 +210,10 @@ impl Sink for Warehouse {
         Ok(())
     }
 
+    fn exists(&self) -> bool {
+        self.config.path.exists()
+    }
+
     async fn teardown(&mut self) -> Result<Vec<String>> {
         self.run(|session| {
             session.rollback()?;
