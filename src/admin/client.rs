@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::control::{Copying, Reached, Verdict};
-use super::serve::{QueryRequest, SnapshotRequest, WaitRequest};
+use super::serve::{PROBLEM, QueryRequest, SnapshotRequest, WaitRequest};
 use super::socket;
 use super::status::{Problem, Status};
 
@@ -158,6 +158,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(header::HOST, "cdc")
+            .header(header::TE, "trailers")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Error::internal("a request cannot be built").caused_by(error))?;
@@ -198,21 +199,31 @@ impl Rows {
     /// The next batch, or `None` at the end; the first may be empty and says the columns.
     ///
     /// # Errors
-    /// `Transient` when the query failed midway.
+    /// The daemon's when the query failed midway.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let malformed = |error| Error::internal("the rows cannot be decoded").caused_by(error);
+        type Cause = Box<dyn std::error::Error + Send + Sync>;
+        let malformed =
+            |error: Cause| Error::internal("the rows cannot be decoded").caused_by(error);
         loop {
-            if let Some(batch) = self.decoder.decode(&mut self.buffer).map_err(malformed)? {
+            let decoded = self.decoder.decode(&mut self.buffer);
+            if let Some(batch) = decoded.map_err(|error| malformed(error.into()))? {
                 return Ok(Some(batch));
             }
             match self.body.frame().await {
-                Some(frame) => {
-                    if let Ok(data) = frame.map_err(broken)?.into_data() {
-                        self.buffer = Buffer::from(data);
+                Some(frame) => match frame.map_err(broken)?.into_data() {
+                    Ok(data) => self.buffer = Buffer::from(data),
+                    Err(end) => {
+                        let trailers = end.into_trailers().unwrap_or_default();
+                        let problem = trailers.get(PROBLEM).map(|it| it.as_bytes());
+                        if let Some(problem) = problem {
+                            return Err(serde_json::from_slice::<Problem>(problem)
+                                .map_or_else(|error| malformed(error.into()), Into::into));
+                        }
                     }
-                }
+                },
                 None => {
-                    self.decoder.finish().map_err(malformed)?;
+                    let finished = self.decoder.finish();
+                    finished.map_err(|error| malformed(error.into()))?;
                     return Ok(None);
                 }
             }

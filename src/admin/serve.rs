@@ -12,7 +12,7 @@
 //! | `GET /status` | | the status |
 //! | `POST /snapshot` | [`SnapshotRequest`] | the copies that were registered |
 //! | `POST /wait` | [`WaitRequest`] | how far the sinks are |
-//! | `POST /query` | [`QueryRequest`] | an Arrow IPC stream; breaks off where the query fails midway |
+//! | `POST /query` | [`QueryRequest`] | an Arrow IPC stream; where the query fails midway it ends with a trailer `cdc-problem` |
 //! | `POST /verify` | [`SnapshotRequest`] | a verdict per sink and table |
 //! | `POST /pause`, `/resume`, `/stop` | | `null` |
 //! | `POST /reload` | | what has changed |
@@ -29,11 +29,13 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use cdc_api::{BatchReader, Error, ErrorKind, Result};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -297,16 +299,41 @@ async fn query(
     let first = reader.next().await?;
     let stream =
         futures::stream::try_unfold(Some(Rows::begin(reader, first)?), |rows| async move {
-            match rows {
-                Some(rows) => rows.part().await.map(Some),
-                None => Ok(None),
+            let Some(rows) = rows else {
+                return Ok(None);
+            };
+            match rows.part().await {
+                Ok((bytes, rows)) => Ok(Some((Frame::data(bytes), rows))),
+                Err(error) => failed_midway(error).map(|trailer| Some((trailer, None))),
             }
         });
     Ok((
-        [(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")],
-        Body::from_stream(stream),
+        [
+            (header::CONTENT_TYPE, "application/vnd.apache.arrow.stream"),
+            (header::TRAILER, PROBLEM.as_str()),
+        ],
+        Body::new(StreamBody::new(stream)),
     )
         .into_response())
+}
+
+/// What says why a query's rows ended too early: a [`Problem`] as JSON.
+pub(super) const PROBLEM: HeaderName = HeaderName::from_static("cdc-problem");
+
+/// The error as the end of an answer whose head has been sent.
+fn failed_midway(error: Error) -> Result<Frame<Bytes>> {
+    /// Characters of a message that fit into the trailers that clients take.
+    const MOST: usize = 2_000;
+    let mut problem = Problem::from(&error);
+    problem.message = problem.message.chars().take(MOST).collect();
+    let trailer = serde_json::to_vec(&problem)
+        .ok()
+        .and_then(|problem| HeaderValue::from_bytes(&problem).ok());
+    match trailer {
+        Some(trailer) => Ok(Frame::trailers(HeaderMap::from_iter([(PROBLEM, trailer)]))),
+        // The client learns at least that something is missing.
+        None => Err(error),
+    }
 }
 
 /// Rows on their way out, one batch at a time.
