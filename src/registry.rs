@@ -108,7 +108,10 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>> {
     let Some(row) = SOURCES.iter().find(|row| row.kind == source.kind) else {
         return Err(unknown_kind(&source.section, &source.kind, &source_kinds()));
     };
-    source_tables(source)?;
+    // What is wrong with the section as a whole is the connector's to say; it knows no lines.
+    if let Ok(patterns) = patterns(source) {
+        selection(source, patterns)?;
+    }
     (row.make)(source, &config.name, &config.data_dir.join(SOURCE_FOLDER))
 }
 
@@ -117,14 +120,21 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>> {
 /// # Errors
 /// `Config`, with file and line, naming the pattern.
 pub fn source_tables(config: &SourceConfig) -> Result<TableSelection> {
+    selection(config, patterns(config)?)
+}
+
+fn patterns(config: &SourceConfig) -> Result<Vec<String>> {
     /// Of a source's section, what every source has.
     #[derive(Deserialize)]
     struct Tables {
         tables: Vec<String>,
     }
     let section: Tables = config.section.parse()?;
-    TableSelection::parse(section.tables)
-        .map_err(|error| config.section.refused(Some("tables"), &error))
+    Ok(section.tables)
+}
+
+fn selection(config: &SourceConfig, patterns: Vec<String>) -> Result<TableSelection> {
+    TableSelection::parse(patterns).map_err(|error| config.section.refused(Some("tables"), &error))
 }
 
 /// Which of Debezium's connectors the source stands for, and the database that it reads.

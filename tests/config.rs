@@ -240,6 +240,18 @@ fn refusals_name_line_key_and_nearest_word() {
 }
 
 #[test]
+fn tables_that_include_nothing_are_refused_with_their_line() {
+    for tables in ["tables: []", "tables: [\"!public.a\"]"] {
+        let said = refusal(&SHORT.replace("tables: [public.*]", tables));
+        assert!(
+            said.contains("cdc.yaml:5: source.tables: no table pattern"),
+            "{said}"
+        );
+        assert!(said.contains("tables: [public.*]"), "{said}");
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused_without_harm() {
     let said = refusal(&format!("{SHORT}log: {}", "[".repeat(100_000)));
     assert!(
