@@ -134,7 +134,11 @@ impl Source for MysqlSource {
         Ok(SourceIdentity {
             id,
             version: format!("{product} {major}.{minor}.{patch}"),
-            database: self.server.settings.database.clone(),
+            database: match self.server.settings.database.as_str() {
+                // Those of the captured tables.
+                "" => "*".to_owned(),
+                database => database.to_owned(),
+            },
         })
     }
 

@@ -63,6 +63,14 @@ pub(super) async fn go_on(
                     AuthPlugin::MysqlClearPassword if private => {
                         [password.unwrap_or_default().as_bytes(), &[0]].concat()
                     }
+                    // Old accounts; also what MySQL pretends of users that it does not have.
+                    AuthPlugin::Other(name) if **name == *b"sha256_password" => {
+                        let whole = [password.unwrap_or_default().as_bytes(), &[0]].concat();
+                        match private {
+                            true => whole,
+                            false => encrypted(wire, 0x01, whole, &nonce).await?,
+                        }
+                    }
                     AuthPlugin::CachingSha2Password
                     | AuthPlugin::MysqlNativePassword
                     | AuthPlugin::Ed25519 => response(&plugin, password, &nonce),
@@ -80,7 +88,7 @@ pub(super) async fn go_on(
                 let mut whole = password.unwrap_or_default().as_bytes().to_vec();
                 whole.push(0);
                 if !private {
-                    whole = encrypted(wire, whole, &nonce).await?;
+                    whole = encrypted(wire, 0x02, whole, &nonce).await?;
                 }
                 wire.send(&whole).await?;
             }
@@ -90,8 +98,14 @@ pub(super) async fn go_on(
 }
 
 /// The password for a plain connection: masked with the nonce, encrypted with the server's key.
-async fn encrypted(wire: &mut Wire, mut password: Vec<u8>, nonce: &[u8]) -> Result<Vec<u8>> {
-    wire.send(&[0x02]).await?;
+/// `request` asks for the key, each plugin by another byte.
+async fn encrypted(
+    wire: &mut Wire,
+    request: u8,
+    mut password: Vec<u8>,
+    nonce: &[u8],
+) -> Result<Vec<u8>> {
+    wire.send(&[request]).await?;
     let key = match wire.next().await? {
         [0x01, key @ ..] => key.to_vec(),
         _ => {
