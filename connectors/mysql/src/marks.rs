@@ -2,7 +2,8 @@
 //! place is being found.
 //!
 //! Shared by the source, which asks, and the stream, which answers: [`Marks::begin`] when it starts,
-//! [`Marks::take_up`] before each transaction, [`Marks::reach`] after each and when it is at rest.
+//! [`Marks::take_up`] before each transaction, [`Marks::reach`] after each and when it is at rest,
+//! [`Marks::deliver`] when the engine takes a mark out of the stream.
 //!
 //! Invariant: a snapshot's mark is given before the first transaction that its view may lack, and no
 //! later than when all that its view has is given. Where the view was taken under a lock that is one
@@ -43,7 +44,7 @@ pub(crate) struct Mark {
     /// The transactions before it.
     pub(crate) place: Place,
     /// The tables of a snapshot. Its mark is given again by a later stream, as long as it lives;
-    /// a mark without tables is given once.
+    /// a mark without tables until the engine has it.
     pub(crate) tables: Option<Vec<TableId>>,
     given: bool,
 }
@@ -135,11 +136,19 @@ impl Marks {
         Hold(self)
     }
 
-    /// A new stream begins after `from`: lasting marks from there on are to be given again.
+    /// The engine has the mark: where it is no snapshot's it is done.
+    pub(crate) fn deliver(&self, id: u64) {
+        self.state()
+            .asked
+            .retain(|mark| mark.id != id || mark.tables.is_some());
+    }
+
+    /// A new stream begins after `from`: snapshots' marks from there on are to be given again, and
+    /// all that the engine has not taken out of the stream before.
     pub(crate) fn begin(&self, from: &Place) {
         let mut state = self.state();
         for mark in &mut state.asked {
-            mark.given = mark.given && !mark.place.covers(from);
+            mark.given = mark.given && mark.tables.is_some() && !mark.place.covers(from);
         }
         state.taken = Some(from.clone());
     }
@@ -197,14 +206,12 @@ impl Marks {
 impl State {
     fn due(&mut self, is_due: impl Fn(&Mark) -> bool) -> Vec<Mark> {
         let mut due = Vec::new();
-        self.asked.retain_mut(|mark| {
-            if mark.given || !is_due(mark) {
-                return true;
+        for mark in &mut self.asked {
+            if !mark.given && is_due(mark) {
+                mark.given = true;
+                due.push(mark.clone());
             }
-            mark.given = true;
-            due.push(mark.clone());
-            mark.tables.is_some()
-        });
+        }
         due
     }
 }
@@ -341,6 +348,19 @@ mod tests {
         assert_eq!(ids(marks.take_up(upcoming)), [1]);
         assert!(!marks.ask(2, at(100), Some(Vec::new())));
         assert!(marks.ask(3, at(101), Some(Vec::new())));
+    }
+
+    #[test]
+    fn a_mark_that_the_engine_has_not_taken_is_given_by_the_next_stream() {
+        let marks = Marks::default();
+        marks.begin(&after("1-4"));
+        assert!(marks.ask(1, after("1-4"), None));
+        assert_eq!(reach(&marks), [1]);
+        marks.begin(&after("1-4"));
+        assert_eq!(reach(&marks), [1]);
+        marks.deliver(1);
+        marks.begin(&after("1-4"));
+        assert_eq!(reach(&marks), [] as [u64; 0]);
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub(crate) async fn start(
         .await
         .map_err(|_| Error::internal("the stream's thread ended while it started"))??;
     Ok(Box::new(MysqlStream {
+        server: Arc::clone(server),
         inlet,
         progress,
         stop: Some(stop),
@@ -109,6 +110,7 @@ impl Progress {
 }
 
 struct MysqlStream {
+    server: Arc<Server>,
     inlet: Inlet,
     progress: Arc<Progress>,
     stop: Option<oneshot::Sender<()>>,
@@ -118,7 +120,11 @@ struct MysqlStream {
 #[async_trait]
 impl ChangeStream for MysqlStream {
     async fn next(&mut self) -> Result<ChangeEvent> {
-        self.inlet.next().await
+        let event = self.inlet.next().await?;
+        if let ChangeEvent::Mark { id } = &event {
+            self.server.marks.deliver(*id);
+        }
+        Ok(event)
     }
 
     fn acknowledge(&self, upto: &Position) -> Result<()> {
