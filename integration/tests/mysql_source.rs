@@ -1,0 +1,357 @@
+//! The MySQL source alone, without the daemon: the source suite on both families, ways to connect, and what is
+//! refused rather than continued.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cdc_api::testing::conformance::source::{Action, Database};
+use cdc_api::{
+    BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Error, ErrorKind, Result, Severity, Source,
+    TableSchema,
+};
+use cdc_integration::eventually;
+use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, Wanted};
+use cdc_integration::server::{Server as _, Session as _};
+use cdc_mysql::{MysqlConfig, MysqlSource};
+use tokio::time::timeout;
+
+struct Fresh {
+    server: Mysql,
+    session: <Mysql as cdc_integration::server::Server>::Session,
+}
+
+impl Fresh {
+    async fn of(flavor: Flavor) -> Self {
+        let server = Mysql::start(flavor).await;
+        let session = server.session().await;
+        let set_up = session
+            .execute("SET SESSION sql_mode = 'ANSI_QUOTES'; CREATE DATABASE suite")
+            .await;
+        set_up.expect("an empty database");
+        Self { server, session }
+    }
+
+    async fn run(&self, actions: &[Action], end: &str) -> Result<()> {
+        let mut statements = vec!["START TRANSACTION".to_owned()];
+        for action in actions {
+            match action {
+                // A statement empties one table here.
+                Action::Truncate(tables) => {
+                    let truncate = |table| Action::Truncate(vec![table]).sql();
+                    statements.extend(tables.iter().cloned().map(truncate));
+                }
+                action => statements.push(action.sql()),
+            }
+        }
+        statements.push(end.to_owned());
+        self.session
+            .execute(&statements.join("; "))
+            .await
+            .map_err(|refusal| Error::data(refusal.text))
+    }
+}
+
+#[async_trait]
+impl Database for Fresh {
+    fn schema(&self) -> String {
+        "suite".to_owned()
+    }
+
+    fn source(&mut self) -> Arc<dyn Source> {
+        Arc::new(source(&self.server.url("root", ""), ""))
+    }
+
+    async fn commit(&mut self, actions: &[Action]) -> Result<()> {
+        self.run(actions, "COMMIT").await
+    }
+
+    /// Statements that end a transaction cannot be rolled back.
+    async fn roll_back(&mut self, actions: &[Action]) -> Result<()> {
+        let ends = |action: &Action| {
+            matches!(
+                action,
+                Action::Create(_) | Action::Truncate(_) | Action::AddColumn(..)
+            )
+        };
+        if actions.iter().any(ends) {
+            return Ok(());
+        }
+        self.run(actions, "ROLLBACK").await
+    }
+}
+
+/// A folder for a source to remember in.
+fn folder() -> std::path::PathBuf {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a folder")
+        .keep()
+}
+
+/// The source of every table in `suite`; `more` are further keys, as JSON.
+fn source(url: &str, more: &str) -> MysqlSource {
+    let json = format!(r#"{{"url": "{url}", "tables": ["suite.*"]{more}}}"#);
+    let config: MysqlConfig = serde_json::from_str(&json).expect("a configuration");
+    MysqlSource::new(config, "suite", &folder()).expect("a source")
+}
+
+/// The source suite, but for the cases that want numbers without a gap: here every row of the log has one, also of
+/// tables that are not captured, and an update has two, so that numbers do not depend on what is captured.
+macro_rules! suite {
+    ($fresh:expr) => {
+        cdc_api::source_conformance! { $fresh;
+            tables_are_found_and_the_origin_is_the_beginning
+            dropping_next_loses_nothing
+            a_mark_comes_after_all_that_was_committed
+            a_snapshot_is_what_the_stream_has_given_at_its_mark
+            chunks_of_a_later_snapshot_hold_the_table_too
+            a_key_change_is_a_pair
+            a_truncate_has_its_place
+            what_was_rolled_back_is_not_given
+            an_acknowledged_checkpoint_can_be_started_from
+            an_idle_source_says_nothing
+        }
+    };
+}
+use suite;
+
+mod on_mysql {
+    async fn fresh() -> super::Fresh {
+        super::Fresh::of(super::Flavor::MySql).await
+    }
+    super::suite!(fresh);
+}
+
+mod on_mariadb {
+    async fn fresh() -> super::Fresh {
+        super::Fresh::of(super::Flavor::MariaDb).await
+    }
+    super::suite!(fresh);
+}
+
+/// A captured table `t` with a row, and where its stream begins.
+async fn begin(server: &Mysql, source: &MysqlSource) -> (Vec<Arc<TableSchema>>, Checkpoint) {
+    server
+        .execute("CREATE DATABASE suite; CREATE TABLE suite.t (id int PRIMARY KEY, v text)")
+        .await;
+    let found = source.discover().await.expect("tables are found");
+    let tables: Vec<_> = found.into_iter().map(|found| found.table).collect();
+    source
+        .capture(&tables)
+        .await
+        .expect("the tables are captured");
+    let origin = source.origin().await.expect("there is an origin");
+    server
+        .execute("INSERT INTO suite.t VALUES (1, 'one')")
+        .await;
+    (tables, origin)
+}
+
+async fn next_commit(stream: &mut dyn ChangeStream) -> Result<(u64, Checkpoint)> {
+    let mut rows = 0;
+    loop {
+        let event = timeout(Duration::from_secs(30), stream.next())
+            .await
+            .expect("the stream says something");
+        match event? {
+            ChangeEvent::Rows(batch) => rows += batch.len() as u64,
+            ChangeEvent::Commit(checkpoint) if rows > 0 => return Ok((rows, checkpoint)),
+            _ => {}
+        }
+    }
+}
+
+/// What the source says about a connection: its first finding, or why there is none.
+async fn connection(url: &str) -> Result<()> {
+    let findings = source(url, "").check().await?;
+    assert_eq!(findings[0].subject, "connection");
+    assert_eq!(findings[0].severity, Severity::Ok);
+    Ok(())
+}
+
+async fn refused(url: &str, kind: ErrorKind, hint: &str) {
+    let error = connection(url).await.expect_err(url);
+    assert_eq!(error.kind(), kind, "{url}: {error}");
+    let said = error.hint_text().unwrap_or_default();
+    assert!(said.contains(hint), "{url}: {error}: {said}");
+    assert!(!format!("{error:?}{error}").contains("geheim"), "{url}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_way_to_connect_works_and_every_refusal_has_a_remedy() {
+    for flavor in FLAVORS {
+        let server = Wanted::flavor(flavor).tls().start().await;
+        let create = "CREATE USER cdc@'%' IDENTIFIED BY 'geheim'; CREATE USER safe@'%' IDENTIFIED BY 'geheim' REQUIRE SSL;";
+        server.execute(create).await;
+        let at = |user: &str, more: &str| {
+            format!("mysql://{user}:geheim@127.0.0.1:{}/{more}", server.port())
+        };
+        let root = format!("sslrootcert={}", server.certificate().display());
+        for more in [
+            // Over a plain connection the password is encrypted, or hashed.
+            String::new(),
+            "?sslmode=prefer".to_owned(),
+            "?sslmode=require".to_owned(),
+            format!("?sslmode=verify-ca&{root}"),
+            format!("?sslmode=verify-full&{root}"),
+        ] {
+            connection(&at("cdc", &more))
+                .await
+                .unwrap_or_else(|error| panic!("{flavor} {more}: {error}"));
+        }
+        let socket = format!("mysql://root@/?socket={}", server.socket().display());
+        connection(&socket).await.expect("the Unix socket");
+        connection(&at("safe", "?sslmode=require"))
+            .await
+            .expect("TLS is what it requires");
+        refused(&at("safe", ""), ErrorKind::Auth, "").await;
+        refused(
+            &at("cdc", "").replace("geheim", "falsch"),
+            ErrorKind::Auth,
+            "ALTER USER 'cdc'@'%'",
+        )
+        .await;
+        refused(&at("nobody", ""), ErrorKind::Auth, "CREATE USER").await;
+        refused(&at("cdc", "nowhere"), ErrorKind::Auth, "GRANT SELECT").await;
+        refused(
+            &format!("mysql://root@127.0.0.1:{}/nowhere", server.port()),
+            ErrorKind::Config,
+            "SHOW DATABASES",
+        )
+        .await;
+        refused(
+            &at("cdc", "?sslmode=verify-full"),
+            ErrorKind::Config,
+            "sslrootcert",
+        )
+        .await;
+        refused(
+            "mysql://cdc:geheim@no-such-host.invalid/?sslmode=disable",
+            ErrorKind::Transient,
+            "source.url",
+        )
+        .await;
+        refused(
+            "mysql://cdc:geheim@127.0.0.1:1/",
+            ErrorKind::Transient,
+            "bind_address",
+        )
+        .await;
+    }
+}
+
+/// What starting at `from` is refused with.
+async fn lost(source: &MysqlSource, from: &Checkpoint, tables: &[Arc<TableSchema>]) -> Error {
+    let outcome = match source.start(from, tables, BatchLimits::default()).await {
+        Ok(mut stream) => next_commit(stream.as_mut()).await.map(drop),
+        Err(error) => Err(error),
+    };
+    let error = outcome.expect_err("the log cannot continue");
+    assert_eq!(error.kind(), ErrorKind::LogLost, "{error}");
+    assert!(
+        error.hint_text().is_some_and(|hint| hint.contains("cdc ")),
+        "{error}"
+    );
+    error
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_purged_is_lost() {
+    for flavor in FLAVORS {
+        let server = Mysql::start(flavor).await;
+        let source = source(&server.url("root", ""), "");
+        let (tables, origin) = begin(&server, &source).await;
+        server.execute("FLUSH BINARY LOGS").await;
+        let last = match flavor {
+            Flavor::MySql => "SHOW BINARY LOG STATUS",
+            Flavor::MariaDb => "SHOW MASTER STATUS",
+        };
+        let rows = server.session().await.rows(last).await.expect("a log");
+        let file = rows[0][0].clone().expect("a file");
+        // MariaDB keeps a log that it might need to recover by for a moment.
+        eventually("the log is purged", Duration::from_secs(30), async || {
+            let purge = format!("PURGE BINARY LOGS TO '{file}'");
+            server.execute(&purge).await;
+            let logs = server.session().await.rows("SHOW BINARY LOGS").await?;
+            match logs.len() {
+                1 => Ok(()),
+                more => Err(format!("{more} logs")),
+            }
+        })
+        .await;
+        lost(&source, &origin, &tables).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_reset_is_lost_although_it_has_passed_the_old_numbers() {
+    for flavor in FLAVORS {
+        let server = Mysql::start(flavor).await;
+        let source = source(&server.url("root", ""), "");
+        let (tables, origin) = begin(&server, &source).await;
+        let mut stream = source
+            .start(&origin, &tables, BatchLimits::default())
+            .await
+            .expect("a stream");
+        let (rows, checkpoint) = next_commit(stream.as_mut()).await.expect("a row");
+        assert_eq!(rows, 1);
+        drop(stream);
+        let reset = match flavor {
+            Flavor::MySql => "RESET BINARY LOGS AND GTIDS",
+            Flavor::MariaDb => "RESET MASTER",
+        };
+        server.execute(reset).await;
+        lost(&source, &checkpoint, &tables).await;
+        for id in 2..20 {
+            let insert = format!("INSERT INTO suite.t VALUES ({id}, 'again')");
+            server.execute(&insert).await;
+        }
+        lost(&source, &checkpoint, &tables).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_of_another_server_is_refused() {
+    for flavor in FLAVORS {
+        let (one, other) = (Mysql::start(flavor).await, Mysql::start(flavor).await);
+        let ours = source(&one.url("root", ""), "");
+        let (tables, origin) = begin(&one, &ours).await;
+        begin(&other, &source(&other.url("root", ""), "")).await;
+        let theirs = source(&other.url("root", ""), "");
+        lost(&theirs, &origin, &tables).await;
+    }
+}
+
+/// While the copy reads it holds no lock for longer than a chunk, or gives way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_change_does_not_wait_for_a_copy() {
+    for flavor in FLAVORS {
+        let server = Mysql::start(flavor).await;
+        let source = source(&server.url("root", ""), "");
+        let (tables, origin) = begin(&server, &source).await;
+        let mut stream = source
+            .start(&origin, &tables, BatchLimits::default())
+            .await
+            .expect("a stream");
+        let polled = tokio::spawn(async move { while stream.next().await.is_ok() {} });
+        let view = source.snapshot(&tables).await.expect("a view");
+        let table = tables[0].id;
+        let chunks = view.chunks(table, 1 << 20).await.expect("a plan");
+        let mut reader = view
+            .read(table, &chunks[0], BatchLimits::default())
+            .await
+            .expect("a reader");
+        while reader.next().await.expect("rows").is_some() {}
+        let altered = server.execute("ALTER TABLE suite.t ADD COLUMN w int");
+        timeout(Duration::from_secs(20), altered)
+            .await
+            .expect("the schema change goes on");
+        let late = match view.read(table, &chunks[0], BatchLimits::default()).await {
+            Ok(mut reader) => reader.next().await.map(drop),
+            Err(error) => Err(error),
+        };
+        let error = late.expect_err("the view is older than the table");
+        assert!(error.is_transient(), "{flavor}: {error}");
+        polled.abort();
+    }
+}
