@@ -20,6 +20,8 @@ mod check;
 mod config;
 mod connect;
 mod decode;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod history;
 mod marks;
 mod position;

@@ -9,10 +9,10 @@
 //! later than when all that its view has is given. Where the view was taken under a lock that is one
 //! place. A mark that can no longer be given so is refused when it is asked for, never given late.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use cdc_api::TableId;
+use cdc_api::TableSchema;
 use tokio::sync::Notify;
 
 use crate::position::mariadb::MariaGtid;
@@ -37,15 +37,15 @@ struct State {
 }
 
 /// A place to announce.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Mark {
     /// Its name.
     pub(crate) id: u64,
     /// The transactions before it.
     pub(crate) place: Place,
-    /// The tables of a snapshot. Its mark is given again by a later stream, as long as it lives;
+    /// The tables of a snapshot, as they are in it. Its mark is given again by a later stream, as long as it lives;
     /// a mark without tables until the engine has it.
-    pub(crate) tables: Option<Vec<TableId>>,
+    pub(crate) tables: Option<Vec<Arc<TableSchema>>>,
     given: bool,
 }
 
@@ -108,7 +108,7 @@ impl Marks {
 
     /// Asks for a mark at `place`. False, and nothing is asked, where it is a snapshot's and the
     /// stream has taken up a transaction that is not before the place.
-    pub(crate) fn ask(&self, id: u64, place: Place, tables: Option<Vec<TableId>>) -> bool {
+    pub(crate) fn ask(&self, id: u64, place: Place, tables: Option<Vec<Arc<TableSchema>>>) -> bool {
         let mut state = self.state();
         let passed = state.taken.as_ref().is_some_and(|it| !place.covers(it));
         if tables.is_some() && passed {
@@ -217,7 +217,7 @@ impl State {
 }
 
 /// What the stream does before a transaction.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Turn {
     /// It goes on.
     Go,

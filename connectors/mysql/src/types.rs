@@ -163,28 +163,27 @@ pub(crate) enum ColumnKind {
 
 /// The kinds of geometry, by the numbers that WKB gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names say it")]
 pub(crate) enum Geometry {
-    Geometry = 0,
+    Any = 0,
     Point = 1,
     LineString = 2,
     Polygon = 3,
     MultiPoint = 4,
     MultiLineString = 5,
     MultiPolygon = 6,
-    GeometryCollection = 7,
+    Collection = 7,
 }
 
 impl Geometry {
     const ALL: [(Self, &'static str); 8] = [
-        (Self::Geometry, "geometry"),
+        (Self::Any, "geometry"),
         (Self::Point, "point"),
         (Self::LineString, "linestring"),
         (Self::Polygon, "polygon"),
         (Self::MultiPoint, "multipoint"),
         (Self::MultiLineString, "multilinestring"),
         (Self::MultiPolygon, "multipolygon"),
-        (Self::GeometryCollection, "geometrycollection"),
+        (Self::Collection, "geometrycollection"),
     ];
 
     /// The kind with this number; what is not known is any geometry.
@@ -192,7 +191,7 @@ impl Geometry {
         usize::try_from(number)
             .ok()
             .and_then(|number| Self::ALL.get(number))
-            .map_or(Self::Geometry, |(kind, _)| *kind)
+            .map_or(Self::Any, |(kind, _)| *kind)
     }
 
     fn of_name(name: &str) -> Option<Self> {
@@ -373,3 +372,6 @@ fn listed(name: &str, members: &[Box<str>]) -> String {
     text.push(')');
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,6 @@ impl<'a> Wire<'a> {
         u16 2 u16, "Two bytes.";
         u24 3 u32, "Three bytes.";
         u32 4 u32, "Four bytes.";
-        u40 5 u64, "Five bytes.";
         u48 6 u64, "Six bytes.";
         u56 7 u64, "Seven bytes.";
         u64 8 u64, "Eight bytes.";
@@ -110,14 +109,6 @@ impl<'a> Wire<'a> {
     pub(crate) fn counted(&mut self) -> Result<&'a [u8], Short> {
         let count = self.count()?;
         self.take(count)
-    }
-
-    /// Bytes up to the next zero byte, which is taken too.
-    pub(crate) fn until_zero(&mut self) -> Result<&'a [u8], Short> {
-        let end = self.0.iter().position(|byte| *byte == 0).ok_or(Short)?;
-        let taken = self.take(end)?;
-        self.take(1)?;
-        Ok(taken)
     }
 
     /// Whether nothing is left.

@@ -264,11 +264,12 @@ impl Decoder {
     }
 
     /// Gives what was committed, and then the mark. `tables` are those of a snapshot that holds
-    /// everything up to here: they are whole again if they had failed. Not inside a transaction.
+    /// everything up to here, as they are in it: they are whole again if they had failed, and
+    /// columns that come later were added. Not inside a transaction.
     ///
     /// # Errors
     /// `Internal` inside a transaction.
-    pub(crate) fn mark(&mut self, id: u64, tables: &[TableId]) -> Result<()> {
+    pub(crate) fn mark(&mut self, id: u64, tables: &[Arc<TableSchema>]) -> Result<()> {
         if self.in_flight() {
             return Err(Error::internal("a mark inside a transaction"));
         }
@@ -276,14 +277,18 @@ impl Decoder {
             self.close_all()?;
         }
         self.events.push_back(ChangeEvent::Mark { id });
-        for table in &mut self.tables {
-            if tables.contains(&table.id) {
-                table.failed = false;
-                table.announced = None;
-                table.added.clear();
-                table.known = None;
-                table.state = State::Unknown;
-            }
+        for shape in tables {
+            let index = self.table(shape.name.clone());
+            let table = &mut self.tables[index];
+            table.failed = false;
+            table.announced = None;
+            table.added.clear();
+            table.known = Some(match &table.known {
+                None => Arc::clone(shape),
+                Some(known) if shape.same_shape(known) => Arc::clone(known),
+                Some(known) => Arc::new(TableSchema::clone(shape).with_version(known.version + 1)),
+            });
+            table.state = State::Unknown;
         }
         self.maps.clear();
         Ok(())
@@ -366,8 +371,16 @@ impl Decoder {
         self.offset = end;
     }
 
-    /// The place of an idle log, between transactions.
+    /// The place of an idle log, between transactions. A dump that goes by names begins with the
+    /// head of a file whose transactions it then passes over: that is no place to go back to.
     fn rest(&mut self) {
+        if scale(&self.file, self.offset) > scale(&self.done.file, self.done.offset) {
+            self.move_done();
+        }
+    }
+
+    /// All that was read is complete.
+    fn move_done(&mut self) {
         self.done.file = Arc::clone(&self.file);
         self.done.offset = self.offset;
         self.done.number += 1;
@@ -588,7 +601,7 @@ impl Decoder {
         }
         self.done.seq = self.seq;
         self.done.time = open.transaction.commit_time;
-        self.rest();
+        self.move_done();
     }
 
     fn half_full(&mut self) -> Result<()> {

@@ -99,7 +99,6 @@ pub(crate) fn peek(event: &[u8]) -> Result<Header, Short> {
 }
 
 /// Numbers of the kinds that are told apart.
-#[expect(missing_docs, reason = "they have the protocol's names")]
 pub(crate) mod kind {
     pub(crate) const QUERY: u8 = 2;
     pub(crate) const STOP: u8 = 3;

@@ -60,6 +60,7 @@ pub(crate) fn events(name: &str) -> Vec<Vec<u8>> {
 
 /// A decoder at the beginning of a log.
 pub(crate) fn decoder(gtids: Gtids, zero_dates: ZeroDates, limits: BatchLimits) -> Decoder {
+    let maria = matches!(gtids, Gtids::Maria(_));
     let place = Place {
         server: "here".to_owned(),
         gtids,
@@ -76,7 +77,10 @@ pub(crate) fn decoder(gtids: Gtids, zero_dates: ZeroDates, limits: BatchLimits) 
     let setup = Setup {
         known: Vec::new(),
         limits,
-        collations: collations(),
+        collations: Collations {
+            of_geometry: maria,
+            ..collations()
+        },
         options: TypeOptions { zero_dates },
         checksum: true,
         prepared: PreparedFiles::open(folder, &place).expect("an empty folder"),

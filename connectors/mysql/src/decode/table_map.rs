@@ -522,11 +522,16 @@ impl Turn<'_> {
                 }
             }
             code::GEOMETRY => {
+                if self.collations.of_geometry {
+                    next(&mut self.text);
+                }
                 let place = next(&mut self.geometries);
                 let number = self.said.geometries.get(place).copied();
                 ColumnKind::Geometry(Geometry::of_number(number.unwrap_or(0)))
             }
             code::VECTOR => {
+                // It has a collation too, that of bytes.
+                next(&mut self.text);
                 let place = next(&mut self.vectors);
                 let dimensions = self.said.vectors.get(place).copied().unwrap_or(2048);
                 ColumnKind::Vector {

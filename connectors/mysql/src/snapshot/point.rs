@@ -11,7 +11,7 @@ use cdc_api::{Error, ErrorKind, Result};
 use futures::future::try_join_all;
 
 use super::reader::SAVEPOINT;
-use crate::catalog::{CatalogTable, quoted};
+use crate::catalog::{self, CatalogTable, quoted};
 use crate::config::SnapshotLock;
 use crate::connect::{Flavour, Session};
 use crate::history;
@@ -85,7 +85,10 @@ async fn attempts(
         _ => server.choices.sessions,
     };
     let mut sessions = try_join_all((0..count).map(|_| server.session())).await?;
-    let ids: Vec<_> = tables.iter().map(|table| table_id(&table.name)).collect();
+    let shapes = tables
+        .iter()
+        .map(|table| catalog::shape(table, server.config.types, 1).map(Arc::new))
+        .collect::<Result<Vec<_>>>()?;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
@@ -104,7 +107,7 @@ async fn attempts(
             Err(error) => return Err(error),
         };
         let id = next_id();
-        let asked = server.marks.ask(id, place, Some(ids.clone()));
+        let asked = server.marks.ask(id, place, Some(shapes.clone()));
         drop(hold);
         if asked {
             return Ok((id, sessions));

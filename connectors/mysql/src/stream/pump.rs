@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableName, TableSchema};
+use cdc_api::{BatchLimits, Checkpoint, Error, Result, TableName, TableSchema};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -319,7 +319,10 @@ async fn collations(session: &mut Session) -> Result<Collations> {
             }
         }
     }
-    Ok(Collations::new(all))
+    Ok(Collations {
+        of_geometry: session.flavour() == Flavour::MariaDb,
+        ..Collations::new(all)
+    })
 }
 
 /// Asks for the end of the log from beside the stream, which is told only what was sent to it. What

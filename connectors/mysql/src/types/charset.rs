@@ -239,7 +239,10 @@ static SINGLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
 /// The collations of a server, which table maps name by number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Collations {
-    names: std::collections::HashMap<u64, String>,
+    /// The character set of each, by number.
+    pub(crate) names: std::collections::HashMap<u64, String>,
+    /// Whether table maps name a collation for each GEOMETRY column too, as MariaDB's do.
+    pub(crate) of_geometry: bool,
 }
 
 impl Collations {
@@ -255,6 +258,7 @@ impl Collations {
     pub(crate) fn new(rows: impl IntoIterator<Item = (u64, String)>) -> Self {
         Self {
             names: rows.into_iter().collect(),
+            of_geometry: false,
         }
     }
 

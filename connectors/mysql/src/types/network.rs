@@ -42,7 +42,7 @@ pub(crate) fn write_inet6(bytes: &[u8], text: &mut String) -> Result<(), ValueEr
             place += length;
             continue;
         }
-        if place > 0 && place != gap + length || place > 0 && length == 0 {
+        if place > 0 && (length == 0 || place != gap + length) {
             text.push(':');
         }
         // Writing to a string cannot fail.

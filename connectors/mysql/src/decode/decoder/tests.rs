@@ -153,7 +153,10 @@ fn a_stream_that_starts_at_any_commit_gives_the_same_rows() {
             let setup = Setup {
                 known,
                 limits: limits(100),
-                collations: crate::decode::golden::collations(),
+                collations: Collations {
+                    of_geometry: name == MARIADB,
+                    ..crate::decode::golden::collations()
+                },
                 options: TypeOptions {
                     zero_dates: ZeroDates::Text,
                 },
@@ -292,7 +295,11 @@ fn a_mark_makes_a_failed_table_whole() {
         }
     }
     let failed = failed.expect("partial JSON is refused");
-    decoder.mark(7, &[failed]).expect("at rest");
+    let table = decoder.tables.iter().find(|table| table.id == failed);
+    let shape = table.and_then(|table| table.known.clone());
+    decoder
+        .mark(7, &[shape.expect("it was described")])
+        .expect("at rest");
     let given = drain(&mut decoder).expect("at rest");
     assert!(matches!(given.last(), Some(ChangeEvent::Mark { id: 7 })));
     assert!(decoder.tables.iter().all(|table| !table.failed));
