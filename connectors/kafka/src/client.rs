@@ -167,11 +167,22 @@ impl Producer {
 
     /// Waits until the brokers have all that was sent.
     pub(crate) fn flush(&self) -> Result<()> {
-        let flushed = self.inner.flush(ANSWER * 2);
-        if let Some(failed) = self.first_failure() {
-            return Err(self.cause(failed));
+        // The library's own flush looks every 100 ms only; its polling thread serves the answers.
+        let start = Instant::now();
+        while self.inner.in_flight_count() > 0 {
+            if let Some(failed) = self.first_failure() {
+                return Err(self.cause(failed));
+            }
+            if start.elapsed() > ANSWER * 2 {
+                let error = Error::transient("waiting for the brokers: they do not answer");
+                return Err(self.cause(error));
+            }
+            std::thread::sleep(Duration::from_micros(300));
         }
-        flushed.map_err(|error| self.cause(meaning("waiting for the brokers", &error)))
+        match self.first_failure() {
+            Some(failed) => Err(self.cause(failed)),
+            None => Ok(()),
+        }
     }
 
     /// Commits the transaction. After an error the outcome is unknown.
@@ -212,7 +223,7 @@ impl Reader {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.wait.max.ms", "50")
+            .set("fetch.wait.max.ms", "5")
             .set(
                 "isolation.level",
                 if committed {
@@ -298,7 +309,12 @@ impl Reader {
                     heard = Instant::now();
                     take(&message)?;
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    return self
+                        .consumer
+                        .unassign()
+                        .map_err(|error| meaning("reading a partition", &error));
+                }
                 Some(Err(error)) if is_passing(&error) && heard.elapsed() < ANSWER => {}
                 Some(Err(error)) => {
                     return Err(meaning(&format!("reading topic {topic}"), &error));

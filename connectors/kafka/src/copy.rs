@@ -418,7 +418,10 @@ pub(crate) fn replay(
     let mut found = 0;
     // Records of one writer are numbered: what came twice is passed over.
     let mut next: std::collections::HashMap<u64, u64> = std::collections::HashMap::new();
-    let reader = session.site.reader(false)?;
+    let reader = session
+        .copies
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     reader.read(&session.site.copy_topic(copy), 0, |message| {
         let Some(framed) = message.key().and_then(unframe) else {
             return Ok(());

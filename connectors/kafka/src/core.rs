@@ -85,7 +85,13 @@ impl Core {
         let notes = site.producer(&format!("{}.copies", site.transactional_id))?;
         self.ledger = Ledger::read(&reader, &site.checkpoint_topic)?;
         let copies = std::mem::take(&mut self.ledger.copies);
-        let session = Arc::new(Session::new(site, topics, reader, notes, copies));
+        let session = Arc::new(Session::new(
+            site,
+            topics,
+            (reader, site.reader(false)?),
+            notes,
+            copies,
+        ));
         // A crash after a table joined may have left its copy.
         let joined: Vec<CopyId> = self.ledger.tables.values().map(|it| it.copy).collect();
         for copy in session.copies() {

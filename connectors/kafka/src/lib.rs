@@ -55,7 +55,8 @@
 //!   the log as far as it is known; `gtid` is right.
 //! - Columns of types that Debezium leaves out (boxes, composites, …) are there, as text.
 //! - A column that may not be null is the type's zero in `before` where the source has not sent
-//!   it, never the column's default. Schemas carry no defaults.
+//!   it, never the column's default. Schemas carry no defaults, and enums are plain text
+//!   in them.
 //! - A delete in a table without a key is not followed by a tombstone, which would have none.
 //! - There are no topics of transactions, heartbeats or schema changes.
 //!

@@ -58,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) site: Arc<Site>,
     pub(crate) topics: Topics,
     pub(crate) reader: Mutex<Reader>,
+    /// Reads copies back, which may take long.
+    pub(crate) copies: Mutex<Reader>,
     notes: Mutex<Notes>,
 }
 
@@ -71,7 +73,7 @@ impl Session {
     pub(crate) fn new(
         site: &Arc<Site>,
         topics: Topics,
-        reader: Reader,
+        (reader, copies_reader): (Reader, Reader),
         producer: Producer,
         copies: BTreeMap<CopyId, CopyNotes>,
     ) -> Self {
@@ -79,6 +81,7 @@ impl Session {
             site: Arc::clone(site),
             topics,
             reader: Mutex::new(reader),
+            copies: Mutex::new(copies_reader),
             notes: Mutex::new(Notes {
                 producer,
                 copies,

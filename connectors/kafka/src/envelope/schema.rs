@@ -83,8 +83,30 @@ fn structure(
     version: Option<u32>,
     field: Option<&str>,
 ) -> String {
-    let opening = format!("{{\"type\":\"struct\",\"fields\":[{}]", members.join(","));
-    closed(opening, optional, Some(name), version, "", field)
+    closed(fields(members), optional, Some(name), version, "", field)
+}
+
+/// A structure of the first version that Debezium describes in words.
+fn described(
+    members: &[String],
+    optional: bool,
+    name: &str,
+    words: &str,
+    field: Option<&str>,
+) -> String {
+    let words = format!(",\"doc\":{}", quoted(words));
+    closed(
+        fields(members),
+        optional,
+        Some(name),
+        Some(1),
+        &words,
+        field,
+    )
+}
+
+fn fields(members: &[String]) -> String {
+    format!("{{\"type\":\"struct\",\"fields\":[{}]", members.join(","))
 }
 
 fn simple(kind: &str, optional: bool, field: &str) -> String {
@@ -241,11 +263,11 @@ fn of_kind(kind: &Kind, optional: bool, field: Option<&str>) -> String {
                 simple("int32", false, "scale"),
                 simple("bytes", false, "value"),
             ];
-            structure(
+            described(
                 &members,
                 optional,
                 "io.debezium.data.VariableScaleDecimal",
-                Some(1),
+                "Variable scaled decimal",
                 field,
             )
         }
@@ -297,11 +319,11 @@ fn of_kind(kind: &Kind, optional: bool, field: Option<&str>) -> String {
                 simple("bytes", true, "wkb"),
                 simple("int32", true, "srid"),
             ];
-            structure(
+            described(
                 &members,
                 optional,
                 "io.debezium.data.geometry.Point",
-                Some(1),
+                "Geometry (POINT)",
                 field,
             )
         }
