@@ -27,7 +27,7 @@ use crate::position::Lsn;
 use crate::session::Session;
 
 /// How long one look waits for the stream; what is in doubt after that is settled by a later look.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is known of every table's storage.
 pub(crate) struct Notes {
@@ -289,7 +289,8 @@ impl Judge<'_> {
                     Unless::Truncated(xids) => {
                         let lsn = Lsn(after.lsn);
                         dispelled |= self.notes.has_truncate(self.oid, xids)
-                            || self.decoded(lsn).await && self.notes.has_truncate(self.oid, xids);
+                            || self.decoded(session, lsn).await?
+                                && self.notes.has_truncate(self.oid, xids);
                         waits |= !self.marks.has_decoded(lsn);
                     }
                     Unless::Holds { leaf, older } => {
@@ -324,12 +325,20 @@ impl Judge<'_> {
     }
 
     /// Whether the stream has decoded everything up to `lsn`, after waiting for it a while.
-    async fn decoded(&self, lsn: Lsn) -> bool {
-        if self.marks.has_begun() {
+    async fn decoded(&self, session: &mut Session, lsn: Lsn) -> Result<bool> {
+        if self.marks.has_begun() && !self.marks.has_decoded(lsn) {
+            // The server sends only what it has flushed, and reading the catalog can write without
+            // flushing: an empty message, committed, sees to that.
+            session
+                .query(
+                    "BEGIN; SET LOCAL synchronous_commit = local; \
+                     SELECT pg_logical_emit_message(true, 'cdc.look', ''); COMMIT",
+                )
+                .await?;
             // What is not there in time is settled later.
             let _ = tokio::time::timeout_at(self.deadline, self.marks.decoded(lsn)).await;
         }
-        self.marks.has_decoded(lsn)
+        Ok(self.marks.has_decoded(lsn))
     }
 
     /// Whether the file holds such a row; `None` where it is gone.
