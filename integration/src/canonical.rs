@@ -33,8 +33,8 @@ pub enum Canon {
     List(Box<Canon>),
     /// So many bits as digits.
     Bits(u32),
-    /// A whole number that one side prints with zeros before it: `YEAR`.
-    Year,
+    /// A whole number that one side prints with zeros before it: `YEAR`, `ZEROFILL`.
+    Padded,
     /// `VECTOR`: the bytes of its floats against a list of them.
     Vector,
 }
@@ -69,7 +69,8 @@ impl Canon {
             "double" => Self::Float8,
             "date" | "datetime" | "time" => Self::Time,
             "timestamp" => Self::Timestamptz,
-            "year" => Self::Year,
+            "year" => Self::Padded,
+            _ if column_type.contains("zerofill") && data_type.contains("int") => Self::Padded,
             "bit" => {
                 let digits: String = column_type.chars().filter(char::is_ascii_digit).collect();
                 Self::Bits(digits.parse().unwrap_or(1))
@@ -88,8 +89,9 @@ impl Canon {
     #[must_use]
     pub fn mysql(&self, value: &str) -> String {
         match self {
-            // As text a FLOAT has six digits.
+            // As text a FLOAT has six digits, and a DOUBLE(m,d) has d behind the point.
             Self::Float4 => format!("CAST({value} AS DOUBLE)"),
+            Self::Float8 => format!("({value} * 1e0)"),
             Self::Bits(width) => format!("LPAD(BIN({value}), {width}, '0')"),
             Self::Bytea | Self::Vector => format!("LOWER(HEX({value}))"),
             _ => value.to_owned(),
@@ -120,7 +122,7 @@ impl Canon {
                  unnest({value}) WITH ORDINALITY AS u(x, n) ORDER BY n))::text END",
                 element.postgres("x")
             ),
-            Self::Bits(_) | Self::Year | Self::Vector => format!("({value})::text"),
+            Self::Bits(_) | Self::Padded | Self::Vector => format!("({value})::text"),
         }
     }
 
@@ -135,7 +137,7 @@ impl Canon {
             | Self::Float4
             | Self::Float8
             | Self::Bits(_)
-            | Self::Year
+            | Self::Padded
             | Self::Time => format!("CAST({value} AS VARCHAR)"),
             Self::Vector => format!(
                 "CAST(to_json(list_transform({value}, lambda x: CAST(x AS VARCHAR))) AS VARCHAR)"
@@ -177,9 +179,9 @@ impl Canon {
             Self::Text | Self::Inet | Self::Interval | Self::Bytea | Self::Bits(_) => {
                 text.to_owned()
             }
-            Self::Year => text
-                .parse::<u16>()
-                .map_or_else(|_| text.to_owned(), |year| year.to_string()),
+            Self::Padded => text
+                .parse::<u64>()
+                .map_or_else(|_| text.to_owned(), |number| number.to_string()),
             Self::Vector => vector(text),
             Self::Numeric => match (text.strip_prefix('.'), text.strip_prefix("-.")) {
                 (Some(fraction), _) => format!("0.{fraction}"),
@@ -287,7 +289,7 @@ mod tests {
             Canon::Vector.normal("0000803f000000c0"),
             Canon::Vector.normal(r#"["1.0","-2.0"]"#)
         );
-        assert_eq!(Canon::Year.normal("0000"), Canon::Year.normal("0"));
+        assert_eq!(Canon::Padded.normal("0000"), Canon::Padded.normal("0"));
         assert_eq!(
             Canon::of("_float8").normal(r#"["1", null]"#),
             Canon::of("_float8").normal(r#"["1.0",null]"#)

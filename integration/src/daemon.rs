@@ -134,6 +134,26 @@ impl Daemon {
         .await;
     }
 
+    /// Waits until every sink has tables and each of them streams or has failed.
+    pub async fn settled(&mut self) {
+        let limit = Duration::from_secs(120);
+        self.until("every table streams or has failed", limit, |status| {
+            let open = status
+                .sinks
+                .iter()
+                .flat_map(|s| &s.tables)
+                .find(|t| t.state != "streaming" && t.state != "failed");
+            match open {
+                Some(table) => Err(format!("{} is {}", table.table, table.state)),
+                None if status.sinks.iter().any(|s| s.tables.is_empty()) => {
+                    Err("no tables yet".into())
+                }
+                None => Ok(()),
+            }
+        })
+        .await;
+    }
+
     /// Waits until a condition on the status holds.
     ///
     /// # Panics

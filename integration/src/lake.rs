@@ -20,8 +20,19 @@ pub async fn equal(session: &impl Session, folder: &Path, schemas: &[&str]) -> R
 /// Columns of ours before those of the table: op, seq, absent, file.
 const HEAD: usize = 4;
 
-/// What the change log of a table amounts to.
+/// What the change log of a table amounts to. The daemon may replace files that were listed by a larger one before
+/// they are read: then they are listed again.
 pub fn content(folder: &Path, table: &Table) -> Result<Content, String> {
+    let mut again = 0;
+    loop {
+        match listed(folder, table) {
+            Err(error) if again < 20 && error.contains("No such file") => again += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn listed(folder: &Path, table: &Table) -> Result<Content, String> {
     let connection = duckdb::Connection::open_in_memory().map_err(|e| e.to_string())?;
     // A table without a change has no folder yet.
     let Some(folder) = part(folder, &table.schema)? else {

@@ -46,6 +46,12 @@ impl fmt::Display for Flavor {
 /// Both, for tests that hold for either.
 pub const FLAVORS: [Flavor; 2] = [Flavor::MySql, Flavor::MariaDb];
 
+/// Makes `work.n`, which holds the numbers from 0 to 9999 as `i`: neither server has a series of them.
+pub const NUMBERS: &str = "CREATE SCHEMA work; CREATE TABLE work.n (i int PRIMARY KEY); \
+    INSERT INTO work.n VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9); \
+    INSERT INTO work.n SELECT a.i + 10 * b.i + 100 * c.i + 1000 * d.i FROM work.n a, work.n b, work.n c, work.n d \
+      WHERE b.i + c.i + d.i > 0;";
+
 /// What to start: flavor and deviations from a server whose binlog can be followed.
 #[derive(Debug, Clone)]
 pub struct Wanted {

@@ -308,27 +308,7 @@ async fn every_type(version: u32, binary: bool) {
         .configure(&standard_config(&url, r#"["shop.*"]"#).replace("  tables:", &travel));
     scene.daemon.start();
     // Not `streaming()`: of a type that is refused the others are compared all the same.
-    scene
-        .daemon
-        .until(
-            "every table streams or has failed",
-            cdc_integration::scene::LIMIT,
-            |status| {
-                let open = status
-                    .sinks
-                    .iter()
-                    .flat_map(|s| &s.tables)
-                    .find(|t| t.state != "streaming" && t.state != "failed");
-                match open {
-                    Some(table) => Err(format!("{} is {}", table.table, table.state)),
-                    None if status.sinks.iter().any(|s| s.tables.is_empty()) => {
-                        Err("no tables yet".into())
-                    }
-                    None => Ok(()),
-                }
-            },
-        )
-        .await;
+    scene.daemon.settled().await;
     for (table, _) in tables(version) {
         scene
             .execute(&format!(

@@ -1,6 +1,4 @@
 //! The tables of a MySQL or MariaDB server, by its catalog.
-//!
-//! Generated columns are left out unless they are stored: the binlog has no values of virtual ones.
 
 use super::{Column, Row, Table, literal};
 use crate::canonical::Canon;
@@ -19,8 +17,7 @@ pub(crate) async fn tables(client: &Client, schemas: &[&str]) -> Result<Vec<Tabl
            (SELECT count(*) FROM information_schema.STATISTICS s WHERE s.TABLE_SCHEMA = c.TABLE_SCHEMA \
              AND s.TABLE_NAME = c.TABLE_NAME AND s.INDEX_NAME = 'PRIMARY' AND s.COLUMN_NAME = c.COLUMN_NAME) \
          FROM information_schema.COLUMNS c JOIN information_schema.TABLES t USING (TABLE_SCHEMA, TABLE_NAME) \
-         WHERE t.TABLE_TYPE = 'BASE TABLE' AND c.EXTRA NOT LIKE '%VIRTUAL GENERATED%' \
-           AND c.TABLE_SCHEMA IN ({}) ORDER BY 1, 2, c.ORDINAL_POSITION",
+         WHERE t.TABLE_TYPE = 'BASE TABLE' AND c.TABLE_SCHEMA IN ({}) ORDER BY 1, 2, c.ORDINAL_POSITION",
         schemas.join(", ")
     );
     let mut tables: Vec<Table> = Vec::new();

@@ -7,6 +7,7 @@ use rand::Rng;
 use super::Script;
 use super::writer::Writer;
 use crate::daemon::USER_DATA;
+use crate::mysql::NUMBERS;
 
 pub(crate) const SCRIPT: Script = Script {
     schema,
@@ -29,12 +30,7 @@ fn schema(accounts: i64) -> Vec<String> {
     let mut statements: Vec<String> = [
         "CREATE SCHEMA shop CHARACTER SET utf8mb4",
         "CREATE SCHEMA `Odd \"Schema` CHARACTER SET utf8mb4",
-        // Numbers from 0 on; not replicated.
-        "CREATE SCHEMA work",
-        "CREATE TABLE work.n (i int PRIMARY KEY)",
-        "INSERT INTO work.n VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)",
-        "INSERT INTO work.n SELECT a.i + 10 * b.i + 100 * c.i + 1000 * d.i FROM work.n a, work.n b, work.n c, work.n d \
-           WHERE b.i + c.i + d.i > 0",
+        NUMBERS,
         "CREATE TABLE shop.account (id int PRIMARY KEY, balance bigint NOT NULL)",
         "CREATE TABLE shop.vault (id int PRIMARY KEY, balance bigint NOT NULL)",
         "CREATE TABLE shop.customer (id bigint unsigned PRIMARY KEY, name varchar(80) NOT NULL, phone text NOT NULL, \
