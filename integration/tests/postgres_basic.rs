@@ -1,6 +1,7 @@
 //! Existing rows, later changes, restarts: the plain way, on every version.
 
 use cdc_integration::compare;
+use cdc_integration::postgres::Wanted;
 use cdc_integration::scene::{SCHEMA, Scene, versions};
 use cdc_integration::server::Server as _;
 
@@ -150,6 +151,16 @@ async fn teardown_leaves_nothing_on_the_server() {
             Some("0")
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn teardown_of_what_never_ran_makes_no_file() {
+    let scene = Scene::new(Wanted::version(versions()[0]), TABLES).await;
+    scene
+        .daemon
+        .succeed(&["teardown", "--yes"])
+        .expect("there is nothing to remove");
+    assert!(!scene.daemon.path("warehouse.duckdb").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

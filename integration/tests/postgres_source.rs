@@ -11,6 +11,7 @@ use cdc_api::{
     TableSchema,
 };
 use cdc_integration::postgres::{Postgres, Stop, Wanted, describe};
+use cdc_integration::scene::versions;
 use cdc_integration::server::Server as _;
 use cdc_postgres::{PostgresConfig, PostgresSource};
 use tokio::time::timeout;
@@ -75,16 +76,22 @@ fn source(url: &str, more: &str) -> PostgresSource {
     PostgresSource::new(config, "suite", &folder()).expect("a source")
 }
 
-mod postgres_15 {
+/// The first of the versions that tests run against.
+fn oldest() -> u32 {
+    versions()[0]
+}
+
+mod on_the_oldest {
     async fn fresh() -> super::Fresh {
-        super::Fresh::of(15).await
+        super::Fresh::of(super::oldest()).await
     }
     cdc_api::source_conformance!(fresh);
 }
 
-mod postgres_18 {
+mod on_the_newest {
     async fn fresh() -> super::Fresh {
-        super::Fresh::of(18).await
+        let newest = super::versions().into_iter().next_back();
+        super::Fresh::of(newest.expect("there is one")).await
     }
     cdc_api::source_conformance!(fresh);
 }
@@ -137,7 +144,7 @@ async fn refused(url: &str, kind: ErrorKind, hint: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_to_authenticate_works_and_every_refusal_has_a_remedy() {
-    let server = Wanted::version(15)
+    let server = Wanted::version(oldest())
         .tls()
         .hba(
             "hostssl all scram 127.0.0.1/32 scram-sha-256\n\
@@ -215,7 +222,7 @@ async fn every_way_to_authenticate_works_and_every_refusal_has_a_remedy() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_tls_is_not_spoken_to_in_the_open_unasked() {
-    let server = Postgres::start(15).await;
+    let server = Postgres::start(oldest()).await;
     let url = format!(
         "postgres://postgres@localhost:{}/postgres?sslmode=require",
         server.port()
@@ -231,7 +238,7 @@ async fn a_server_without_tls_is_not_spoken_to_in_the_open_unasked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_role_lacks_is_found_with_the_statements() {
-    let server = Wanted::version(15)
+    let server = Wanted::version(oldest())
         .set("wal_level", "replica")
         .start()
         .await;
@@ -279,7 +286,7 @@ async fn what_a_role_lacks_is_found_with_the_statements() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_cannot_continue_is_refused() {
-    let server = Postgres::start(15).await;
+    let server = Postgres::start(oldest()).await;
     let source = source(&server.url("postgres", "postgres"), "");
     let (tables, origin) = begin(&server, &source).await;
     let start = || source.start(&origin, &tables, BatchLimits::default());
@@ -329,7 +336,7 @@ async fn a_slot_that_cannot_continue_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_server_is_refused() {
-    let server = Postgres::start(15).await;
+    let server = Postgres::start(oldest()).await;
     let source = source(&server.url("postgres", "postgres"), "");
     let (tables, mut origin) = begin(&server, &source).await;
     let text = origin.position.as_str().to_owned();
@@ -352,7 +359,7 @@ async fn another_server_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_lives_while_nobody_reads() {
-    let server = Wanted::version(15)
+    let server = Wanted::version(oldest())
         .set("wal_sender_timeout", "6s")
         .start()
         .await;
@@ -406,7 +413,7 @@ async fn a_session_lives_while_nobody_reads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_down_is_transient_and_nothing_comes_twice_or_not() {
-    let mut server = Postgres::start(15).await;
+    let mut server = Postgres::start(oldest()).await;
     let source = source(&server.url("postgres", "postgres"), "");
     let (tables, origin) = begin(&server, &source).await;
     let mut stream = source
@@ -446,7 +453,7 @@ async fn a_server_that_goes_down_is_transient_and_nothing_comes_twice_or_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_given_publication_and_slot_are_used_as_they_are() {
-    let server = Postgres::start(15).await;
+    let server = Postgres::start(oldest()).await;
     let source = source(
         &server.url("postgres", "postgres"),
         r##", "manage_slot": "given", "manage_publication": "given", "slot": "theirs",

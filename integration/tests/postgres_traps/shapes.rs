@@ -109,8 +109,11 @@ async fn what_the_log_has_and_what_changes_no_rows_stops_nothing() {
             ],
             &[
                 "ALTER TABLE shop.t ADD COLUMN late text",
-                "TRUNCATE shop.t",
+                "TRUNCATE shop.t, shop.p",
+                "ALTER TABLE shop.t ADD COLUMN later text",
+                "ALTER TABLE shop.p ADD COLUMN later int DEFAULT 7",
                 "INSERT INTO shop.t (id, late) VALUES (1, 'x')",
+                "INSERT INTO shop.p SELECT i, date '2024-01-01' + i % 200, 'again' FROM generate_series(1, 300) i",
             ],
             &[
                 "CREATE TABLE shop.p4 PARTITION OF shop.p FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
@@ -121,7 +124,7 @@ async fn what_the_log_has_and_what_changes_no_rows_stops_nothing() {
                 "CREATE TABLE shop.p5 PARTITION OF shop.p FOR VALUES FROM ('2026-01-01') TO ('2027-01-01'); INSERT INTO shop.p VALUES (-3, '2026-05-05', 'at once')",
             ],
             &[
-                "CREATE TABLE shop.p6 (id int NOT NULL, day date NOT NULL, v text)",
+                "CREATE TABLE shop.p6 (id int NOT NULL, day date NOT NULL, v text, later int)",
                 "ALTER TABLE shop.p ATTACH PARTITION shop.p6 FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')",
                 "INSERT INTO shop.p6 VALUES (-4, '2027-05-05', 'attached empty')",
             ],
@@ -341,6 +344,39 @@ async fn names_that_need_quotes_are_the_same_everywhere() {
         scene
             .execute(r#"DELETE FROM shop."Mixed ""Case"".? %" WHERE "select" = 9"#)
             .await;
+        scene.assert_equal().await;
+    }
+}
+
+/// The server does not tell that a table is wanted now: nothing changed there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_a_given_publication_that_is_wanted_later_is_captured_from_then_on() {
+    for version in versions() {
+        let mut scene = Scene::new(
+            Wanted::version(version),
+            "CREATE TABLE shop.t (id int PRIMARY KEY); CREATE TABLE shop.late (id int PRIMARY KEY);
+             CREATE PUBLICATION given FOR ALL TABLES WITH (publish_via_partition_root = true);",
+        )
+        .await;
+        let url = scene.server.url("postgres", "postgres");
+        let config = |tables: &str| {
+            standard_config(&url, tables).replace(
+                "  tables:",
+                "  publication: given\n  manage_publication: given\n  tables:",
+            )
+        };
+        scene.daemon.configure(&config(r#"["shop.t"]"#));
+        scene.daemon.start_streaming().await;
+        scene
+            .execute("INSERT INTO shop.late VALUES (1); INSERT INTO shop.t VALUES (1)")
+            .await;
+        scene.daemon.caught_up(LIMIT).await;
+        scene
+            .daemon
+            .configure(&config(r#"["shop.t", "shop.late"]"#));
+        scene.daemon.succeed(&["reload"]).expect("is reloaded");
+        scene.assert_equal().await;
+        scene.execute("INSERT INTO shop.late VALUES (2)").await;
         scene.assert_equal().await;
     }
 }
