@@ -34,10 +34,13 @@ fn both(column: &ColumnType, form: Form, logged: &[u8], protocol: &[u8]) -> [Opt
     })
 }
 
+/// A type, the form and the bytes of a value in the log, its bytes in the protocol, its text.
+type Case<'a> = (&'a str, Form, &'a [u8], &'a [u8], &'a str);
+
 #[test]
 fn log_and_protocol_give_the_same_value() {
     let plain = |width| form(FormKind::Plain, width);
-    let cases: [(&str, Form, &[u8], &[u8], &str); 14] = [
+    let cases: [Case<'_>; 14] = [
         (
             "mediumint",
             plain(3),
