@@ -237,3 +237,9 @@ fn a_log_of_mariadb_is_read_as_the_server_shows_it() {
         Gtids::Maria(crate::position::MariaGtids::default()),
     );
 }
+
+#[test]
+fn collations_are_counted_as_mysql_counts_them() {
+    let gtids = Gtids::MySql(crate::position::GtidSet::default());
+    compare("mysql-9.7-collations", gtids);
+}
