@@ -145,8 +145,14 @@ const TYPES: &[(&str, &[&str])] = &[
     ("inet[]", &["'{10.0.0.1}'"]),
 ];
 
-/// Types of which Debezium's records are known to say something else, and why.
-const DIFFER: &[(&str, &str)] = &[];
+/// What differs where records carry their schema, as the sink's documentation says.
+const SCHEMAS_DIFFER: &[(&str, &str)] = &[
+    (
+        "shop.mood",
+        "an enum is plain text, without the labels that it allows",
+    ),
+    ("shop.shop.whole", "schemas carry no defaults of columns"),
+];
 
 fn table(number: usize) -> String {
     format!("t{number:02}")
@@ -258,10 +264,9 @@ async fn records_in_other_modes_are_debeziums_to_the_letter() {
 async fn records_in_connects_own_types_are_debeziums_to_the_letter() {
     let theirs = [
         ("decimal.handling.mode", "double"),
-        ("binary.handling.mode", "base64-url-safe"),
         ("time.precision.mode", "connect"),
     ];
-    let ours = "    decimals: double\n    binary: base64_url_safe\n    times: connect\n";
+    let ours = "    decimals: double\n    times: connect\n";
     compare("json_with_schema", "true", &theirs, ours).await;
 }
 
@@ -362,7 +367,7 @@ async fn compare(format: &str, schemas: &str, theirs: &[(&str, &str)], ours: &st
             .strip_prefix("shop.shop.t")
             .and_then(|it| it.parse::<usize>().ok());
         let name = number.map_or(topic.as_str(), |number| TYPES[number].0);
-        let known = DIFFER.iter().any(|(differs, _)| *differs == name);
+        let known = schemas == "true" && SCHEMAS_DIFFER.iter().any(|(differs, _)| *differs == name);
         let equal = ours == *theirs;
         if equal == known {
             differences.push_str(&format!(
@@ -409,6 +414,11 @@ fn masked(value: &str) -> String {
         ] {
             mask_in_source(&mut text, from, to);
         }
+    } else if text.contains("\"op\":\"t\"") {
+        // Of a truncate only the time is known.
+        mask_in_source(&mut text, "\"sequence\":", "\"ts_us\"");
+        mask_in_source(&mut text, "\"txId\":", ",");
+        mask_in_source(&mut text, "\"lsn\":", ",");
     } else {
         mask_in_source(&mut text, "\"sequence\":\"[", ",");
     }

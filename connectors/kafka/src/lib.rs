@@ -57,6 +57,8 @@
 //! - A column that may not be null is the type's zero in `before` where the source has not sent
 //!   it, never the column's default. Schemas carry no defaults, and enums are plain text
 //!   in them.
+//! - A truncate's source has neither `lsn` nor `txId`. With `binary: base64_url_safe` a value that
+//!   was not sent is the placeholder, where Debezium writes null.
 //! - A delete in a table without a key is not followed by a tombstone, which would have none.
 //! - There are no topics of transactions, heartbeats or schema changes.
 //!

@@ -14,9 +14,8 @@ use crate::canonical::Canon;
 use crate::compare::{self, Content, Row, Table};
 use crate::server::Session;
 
-/// What stands for a value that was not sent, as text and in hexadecimal digits.
+/// What stands for a value that was not sent.
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
-const UNAVAILABLE_HEX: &str = "5f5f646562657a69756d5f756e617661696c61626c655f76616c7565";
 
 /// The sink's section for topics that this module can read.
 #[must_use]
@@ -157,7 +156,7 @@ impl Held {
 fn completed(mut row: Fields, base: Option<&Fields>) -> Result<Fields, String> {
     for (name, value) in &mut row {
         let said = value.get(0).unwrap_or(value).as_str();
-        if said == Some(UNAVAILABLE) || said == Some(UNAVAILABLE_HEX) {
+        if said == Some(UNAVAILABLE) {
             let base = base.ok_or("a value was not sent, and there is no row that has it")?;
             *value = base.get(name).cloned().unwrap_or(Value::Null);
         }

@@ -292,8 +292,7 @@ impl Kind {
     /// Appends the value that stands for one that was not sent.
     pub(super) fn write_unavailable(&self, out: &mut Vec<u8>, placeholder: &str) {
         match self {
-            Self::Bytes(form) => bytes(out, placeholder.as_bytes(), *form),
-            Self::Bits(_) => text::base64(out, placeholder.as_bytes()),
+            Self::Bytes(Binary::Bytes) | Self::Bits(_) => text::base64(out, placeholder.as_bytes()),
             Self::Decimal {
                 form: Decimals::Precise,
                 ..
@@ -330,6 +329,12 @@ impl Kind {
     /// source has not sent.
     pub(super) fn write_fallback(&self, out: &mut Vec<u8>) {
         let value: &[u8] = match self {
+            Self::Decimal {
+                scale,
+                form: Decimals::String,
+                ..
+            } => return zero(out, usize::try_from(*scale).unwrap_or(0)),
+            Self::Money(Decimals::String) => return zero(out, 2),
             Self::Boolean | Self::Bit => b"false",
             Self::Float | Self::Double => b"0.0",
             Self::Decimal { form, .. } | Self::Money(form) => match form {
@@ -365,6 +370,16 @@ impl Kind {
         };
         out.extend_from_slice(value);
     }
+}
+
+/// `0.00` in quotes.
+fn zero(out: &mut Vec<u8>, scale: usize) {
+    let digits = if scale == 0 {
+        "0".to_owned()
+    } else {
+        format!("0.{:0<scale$}", "")
+    };
+    text::string(out, &digits);
 }
 
 fn modifier(source_type: &str) -> Option<&str> {
