@@ -265,7 +265,8 @@ impl Decoder {
 
     /// Gives what was committed, and then the mark. `tables` are those of a snapshot that holds
     /// everything up to here, as they are in it: they are whole again if they had failed, and
-    /// columns that come later were added. Not inside a transaction.
+    /// columns that come later were added. The shapes are given too, so that a later stream knows
+    /// what its first statement about a table changes. Not inside a transaction.
     ///
     /// # Errors
     /// `Internal` inside a transaction.
@@ -280,15 +281,17 @@ impl Decoder {
         for shape in tables {
             let index = self.table(shape.name.clone());
             let table = &mut self.tables[index];
-            table.failed = false;
-            table.announced = None;
-            table.added.clear();
-            table.known = Some(match &table.known {
+            let shape = match &table.known {
                 None => Arc::clone(shape),
                 Some(known) if shape.same_shape(known) => Arc::clone(known),
                 Some(known) => Arc::new(TableSchema::clone(shape).with_version(known.version + 1)),
-            });
+            };
+            table.failed = false;
+            table.added.clear();
             table.state = State::Unknown;
+            table.known = Some(Arc::clone(&shape));
+            table.announced = Some(Arc::clone(&shape));
+            self.events.push_back(ChangeEvent::Schema(shape));
         }
         self.maps.clear();
         Ok(())
