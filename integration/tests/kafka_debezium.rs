@@ -271,6 +271,9 @@ async fn records_in_connects_own_types_are_debeziums_to_the_letter() {
 }
 
 async fn compare(format: &str, schemas: &str, theirs: &[(&str, &str)], ours: &str) {
+    // One at a time: each is two programs in Java and seventy tables.
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = TURN.lock().await;
     let broker = Kafka::start().await;
     let mut scene = Scene::new(Wanted::version(18), &schema()).await;
     let port = scene.server.port().to_string();
