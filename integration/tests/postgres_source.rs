@@ -155,7 +155,8 @@ async fn every_way_to_authenticate_works_and_every_refusal_has_a_remedy() {
         .await;
     server
         .execute(
-            "CREATE ROLE scram LOGIN PASSWORD 'geheim'; SET password_encryption = md5; \
+            "SET password_encryption = 'scram-sha-256'; CREATE ROLE scram LOGIN PASSWORD 'geheim'; \
+             SET password_encryption = md5; \
              CREATE ROLE md5 LOGIN PASSWORD 'geheim'; CREATE ROLE clear LOGIN PASSWORD 'geheim';",
         )
         .await;
