@@ -227,7 +227,10 @@ fn coded(write: &mut Writer<'_>) -> String {
         0 => format!("DELETE FROM shop.coded WHERE id = {id}"),
         1 => format!("UPDATE shop.coded SET v = v + 1 WHERE id = {id}"),
         2 => format!("UPDATE shop.coded SET big = {long} WHERE id = {id}"),
-        3 => format!("UPDATE shop.coded SET code = CONCAT('c', id, '-{salt:x}') WHERE id = {id}"),
+        // Several rows may have an id; of each key another one is made.
+        3 => format!(
+            "UPDATE shop.coded SET code = CONCAT('c', id, '-', LEFT(SHA2(CONCAT(code, '{salt}'), 256), 20)) WHERE id = {id}"
+        ),
         _ => format!(
             "INSERT INTO shop.coded VALUES ('c{id}', {id}, 0, {long}) ON DUPLICATE KEY UPDATE v = v - 1"
         ),
