@@ -1,0 +1,159 @@
+//! Position: numbers given twice, logs purged, servers exchanged, failover.
+
+use cdc_integration::daemon::standard_config;
+use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, NUMBERS, Stop, Wanted};
+use cdc_integration::scene::{LIMIT, Scene};
+use cdc_integration::server::Server as _;
+
+use crate::{TABLE, refused, streaming};
+
+/// A refusal of the position, after which the way that it names leads back to equal sinks.
+async fn refused_and_mended(mut scene: Scene<Mysql>) {
+    let said = refused(&mut scene, &["cdc teardown"]).await;
+    scene.daemon.kill();
+    scene
+        .daemon
+        .succeed(&["teardown", "--yes"])
+        .unwrap_or_else(|error| panic!("{error}\n{said}"));
+    scene.daemon.start_streaming().await;
+    scene
+        .execute("UPDATE shop.t SET v = 'mended' WHERE id = 5")
+        .await;
+    scene.daemon.caught_up(LIMIT).await;
+    let session = scene.server.session().await;
+    cdc_integration::compare::warehouse_equal(&session, &scene.daemon, &["shop"])
+        .await
+        .expect("equal again");
+}
+
+fn reset(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::MySql => "RESET BINARY LOGS AND GTIDS",
+        Flavor::MariaDb => "RESET MASTER",
+    }
+}
+
+/// After a reset the same numbers are given again: followed blindly, those changes would be skipped.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_are_given_again_are_refused() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        scene.assert_equal().await;
+        assert!(scene.daemon.terminate().await.success());
+        scene.execute(reset(flavor)).await;
+        for n in 0..60 {
+            scene
+                .execute(&format!("UPDATE shop.t SET v = 'again' WHERE id = {n}"))
+                .await;
+        }
+        scene.daemon.start();
+        refused_and_mended(scene).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_under_the_running_daemon_is_refused() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        scene.assert_equal().await;
+        // MySQL does not reset under a reader's eyes without a new connection; the restart makes one.
+        scene.execute(reset(flavor)).await;
+        for n in 0..60 {
+            scene
+                .execute(&format!("UPDATE shop.t SET v = 'again' WHERE id = {n}"))
+                .await;
+        }
+        scene.server.restart(Stop::Fast).await;
+        refused_and_mended(scene).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_position_is_refused() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        scene.assert_equal().await;
+        assert!(scene.daemon.terminate().await.success());
+        scene
+            .execute("UPDATE shop.t SET v = 'purged' WHERE id = 7; FLUSH BINARY LOGS; UPDATE shop.t SET v = 'kept' WHERE id = 8; FLUSH BINARY LOGS")
+            .await;
+        let status = match flavor {
+            Flavor::MySql => "SHOW BINARY LOG STATUS",
+            Flavor::MariaDb => "SHOW MASTER STATUS",
+        };
+        let file = scene.server.value(status).await.expect("there is a log");
+        scene
+            .execute(&format!("PURGE BINARY LOGS TO '{file}'"))
+            .await;
+        scene.daemon.start();
+        refused_and_mended(scene).await;
+    }
+}
+
+/// What was purged has been read: nothing is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_what_has_been_read_harms_nothing() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        scene
+            .execute("UPDATE shop.t SET v = 'read' WHERE id = 7")
+            .await;
+        scene.assert_equal().await;
+        assert!(scene.daemon.terminate().await.success());
+        let status = match flavor {
+            Flavor::MySql => "SHOW BINARY LOG STATUS",
+            Flavor::MariaDb => "SHOW MASTER STATUS",
+        };
+        scene.execute("FLUSH BINARY LOGS").await;
+        let file = scene.server.value(status).await.expect("there is a log");
+        scene
+            .execute(&format!(
+                "PURGE BINARY LOGS TO '{file}'; UPDATE shop.t SET v = 'later' WHERE id = 8"
+            ))
+            .await;
+        scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+    }
+}
+
+/// Another server at the same address, with tables of the same names.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_is_refused() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        scene.assert_equal().await;
+        assert!(scene.daemon.terminate().await.success());
+        let other = Scene::on(Mysql::start(flavor).await, &format!("{NUMBERS} {TABLE}")).await;
+        for n in 0..60 {
+            other
+                .execute(&format!("UPDATE shop.t SET v = 'other' WHERE id = {n}"))
+                .await;
+        }
+        scene.daemon.configure(&standard_config(
+            &Mysql::url_at(other.server.port()),
+            r#"["shop.*"]"#,
+        ));
+        scene.daemon.start();
+        refused(&mut scene, &["source.url", "cdc teardown"]).await;
+    }
+}
+
+/// Files of the log are numbered beyond six digits and beyond each other's names.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_files_of_the_log_are_read_in_order() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        for n in 0..25 {
+            if n == 12 {
+                scene.daemon.kill();
+            }
+            scene
+                .execute(&format!(
+                    "UPDATE shop.t SET v = '{n}' WHERE id % 25 = {n}; FLUSH BINARY LOGS"
+                ))
+                .await;
+        }
+        scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+    }
+}

@@ -1,0 +1,89 @@
+//! Shapes: what the log says of a change of a table, and what it leaves out.
+
+use cdc_integration::mysql::{FLAVORS, Flavor, Wanted};
+
+use crate::{equal_or_mended, streaming};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_an_enum_and_columns_that_change_places_while_the_daemon_is_down() {
+    for flavor in FLAVORS {
+        let more = "CREATE TABLE shop.e (id int PRIMARY KEY, a varchar(10), b varchar(10), m enum('x', 'y', 'z'), s set('p', 'q')); \
+                    INSERT INTO shop.e SELECT i, 'a', 'b', 'y', 'q' FROM work.n WHERE i < 100;";
+        let mut scene = streaming(Wanted::flavor(flavor), more).await;
+        scene.assert_equal().await;
+        scene.daemon.kill();
+        let change = "UPDATE shop.e SET m = 'x', s = 'p' WHERE id = 1; \
+             ALTER TABLE shop.e MODIFY m enum('z', 'y', 'x', 'w'), MODIFY s set('q', 'p', 'r'); \
+             UPDATE shop.e SET m = 'w', s = 'q,r' WHERE id = 2; UPDATE shop.e SET a = 'before' WHERE id = 3; \
+             ALTER TABLE shop.e MODIFY a varchar(10) AFTER b; UPDATE shop.e SET a = 'after' WHERE id = 4; \
+             ALTER TABLE shop.e RENAME COLUMN a TO t, RENAME COLUMN b TO a; ALTER TABLE shop.e RENAME COLUMN t TO b; \
+             UPDATE shop.e SET a = 'A', b = 'B' WHERE id = 5";
+        scene.execute(change).await;
+        scene.daemon.start();
+        equal_or_mended(&mut scene, "shop.e", "DO 0").await;
+    }
+}
+
+/// As gh-ost and pt-online-schema-change do it: a shadow table is filled and takes the table's name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_exchanged_for_its_shadow_is_the_shadow_or_stops() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        let change = "CREATE TABLE shop.`_t_gho` LIKE shop.t; ALTER TABLE shop.`_t_gho` ADD COLUMN filled int NOT NULL DEFAULT 0; \
+             INSERT INTO shop.`_t_gho` (id, v, w, filled) SELECT id, v, w, id * 2 FROM shop.t; \
+             UPDATE shop.t SET v = 'late' WHERE id = 5; REPLACE INTO shop.`_t_gho` (id, v, w, filled) SELECT id, v, w, 10 FROM shop.t WHERE id = 5; \
+             RENAME TABLE shop.t TO work.`_t_del`, shop.`_t_gho` TO shop.t; UPDATE shop.t SET filled = -1 WHERE id = 6";
+        equal_or_mended(&mut scene, "shop.t", change).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_single_partitions_are_applied_or_stop_their_table() {
+    let more = "CREATE TABLE shop.p (id int, day date, v text, PRIMARY KEY (id, day)) PARTITION BY RANGE COLUMNS (day) \
+          (PARTITION p1 VALUES LESS THAN ('2024-02-01'), PARTITION p2 VALUES LESS THAN ('2024-03-01'), PARTITION p3 VALUES LESS THAN ('2024-04-01')); \
+        INSERT INTO shop.p SELECT i, date '2024-01-01' + INTERVAL i % 90 DAY, 'Zaphod' FROM work.n WHERE i < 900; \
+        CREATE TABLE work.x (id int, day date, v text, PRIMARY KEY (id, day)); INSERT INTO work.x VALUES (9001, '2024-01-05', 'exchanged');";
+    for flavor in FLAVORS {
+        for change in [
+            "ALTER TABLE shop.p TRUNCATE PARTITION p1",
+            "ALTER TABLE shop.p DROP PARTITION p2",
+            "ALTER TABLE shop.p EXCHANGE PARTITION p1 WITH TABLE work.x",
+            "ALTER TABLE shop.p ADD PARTITION (PARTITION p4 VALUES LESS THAN (MAXVALUE))",
+            "ALTER TABLE shop.p REORGANIZE PARTITION p1, p2 INTO (PARTITION p12 VALUES LESS THAN ('2024-03-01'))",
+            "ALTER TABLE shop.p REMOVE PARTITIONING",
+        ] {
+            let mut scene = streaming(Wanted::flavor(flavor), more).await;
+            let change = format!("{change}; UPDATE shop.p SET v = 'x' WHERE id = 850");
+            equal_or_mended(&mut scene, "shop.p", &change).await;
+        }
+    }
+}
+
+/// Columns that `SELECT *` does not show are in the log all the same, and the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn invisible_and_generated_columns_are_the_same_by_snapshot_and_stream() {
+    for flavor in FLAVORS {
+        let more = match flavor {
+            Flavor::MySql => {
+                "CREATE TABLE shop.i (id int PRIMARY KEY, hidden int INVISIBLE DEFAULT 5, s int AS (id + 1) STORED, \
+                   v int AS (id + 2) VIRTUAL, last text); INSERT INTO shop.i (id, last) SELECT i, 'x' FROM work.n WHERE i < 50; \
+                 SET SESSION sql_generate_invisible_primary_key = ON; CREATE TABLE shop.g (v int); INSERT INTO shop.g VALUES (1), (2);"
+            }
+            Flavor::MariaDb => {
+                "CREATE TABLE shop.i (id int PRIMARY KEY, hidden int INVISIBLE DEFAULT 5, s int AS (id + 1) STORED, \
+                   v int AS (id + 2) VIRTUAL, last text); INSERT INTO shop.i (id, last) SELECT i, 'x' FROM work.n WHERE i < 50;"
+            }
+        };
+        let mut scene = streaming(Wanted::flavor(flavor), more).await;
+        scene.assert_equal().await;
+        scene
+            .execute("INSERT INTO shop.i (id, hidden, last) VALUES (100, 7, 'y'); UPDATE shop.i SET id = id + 1000 WHERE id < 5")
+            .await;
+        if flavor == Flavor::MySql {
+            scene
+                .execute("INSERT INTO shop.g (v) VALUES (3); UPDATE shop.g SET v = 9 WHERE v = 1")
+                .await;
+        }
+        scene.assert_equal().await;
+    }
+}
