@@ -98,7 +98,9 @@ impl std::fmt::Display for Tally {
 /// What was seen and where the daemon's folder was kept. What panics in it has said so already, with the ends of the
 /// logs, and fails this seed alone.
 pub async fn run(seed: u64, kind: Kind, length: Length) -> Result<Tally, String> {
-    let round = tokio::spawn(started(seed, kind, length));
+    // On a thread of its own: a round waits for child processes, and the proxy's tasks must not wait with it.
+    let runtime = tokio::runtime::Handle::current();
+    let round = tokio::task::spawn_blocking(move || runtime.block_on(started(seed, kind, length)));
     let panicked = |error: tokio::task::JoinError| Err(format!("seed {seed} {kind}: {error}"));
     round.await.unwrap_or_else(panicked)
 }
