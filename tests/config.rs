@@ -244,7 +244,7 @@ fn tables_that_include_nothing_are_refused_with_their_line() {
     for tables in ["tables: []", "tables: [\"!public.a\"]"] {
         let said = refusal(&SHORT.replace("tables: [public.*]", tables));
         assert!(
-            said.contains("cdc.yaml:5: source.tables: no table pattern"),
+            said.contains("cdc.yaml:5: `source.tables`: no table pattern"),
             "{said}"
         );
         assert!(said.contains("tables: [public.*]"), "{said}");
