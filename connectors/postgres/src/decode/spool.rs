@@ -176,15 +176,20 @@ impl Replay {
 }
 
 fn unwritten(error: io::Error) -> Error {
-    Error::transient("cannot write a large transaction's overflow file")
-        .hint("free space in the data directory, or set streaming: false in the source")
-        .caused_by(error)
+    // With its cause: a full disk is to be told as one.
+    Error::transient(format!(
+        "cannot write a large transaction's overflow file: {error}"
+    ))
+    .hint("free space in the data directory, or set streaming: false in the source")
+    .caused_by(error)
 }
 
 fn unread(error: io::Error) -> Error {
-    Error::transient("cannot read a large transaction's overflow file back")
-        .hint("check the disk of the data directory")
-        .caused_by(error)
+    Error::transient(format!(
+        "cannot read a large transaction's overflow file back: {error}"
+    ))
+    .hint("check the disk of the data directory")
+    .caused_by(error)
 }
 
 #[cfg(test)]
