@@ -2,12 +2,14 @@
 //!
 //! Invariant: a place that the log cannot continue right after is refused as lost log, with the
 //! remedy. That is so where transactions were purged, where the server is another one without them,
-//! and where the log was reset: numbers that were given again would be passed over in silence.
+//! and where the log was reset: numbers that were given again would be passed over in silence. Where
+//! transactions have names, another server that has them all, a promoted replica, is followed.
 
 use cdc_api::{Error, Result};
 
 use crate::catalog::text;
 use crate::connect::{Flavour, Row, Session};
+use crate::position::mariadb::MariaGtid;
 use crate::position::{Gtids, MariaGtids, Place, file_number};
 use crate::refusal::refused_with;
 
@@ -29,6 +31,19 @@ pub(crate) async fn server(session: &mut Session) -> Result<String> {
         }
     }
     Err(Error::internal("the server has no identity"))
+}
+
+/// What a pipeline stays with: the server, or the names of its transactions where they have names
+/// that other servers keep. Which of those servers can be followed is for [`verify`] to say.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn lineage(session: &mut Session) -> Result<String> {
+    match session.flavour() {
+        Flavour::MySql if !uses_gtids(session).await? => server(session).await,
+        Flavour::MySql => Ok("by GTIDs of MySQL".to_owned()),
+        Flavour::MariaDb => Ok("by GTIDs of MariaDB".to_owned()),
+    }
 }
 
 /// The end of the log: everything that is committed when this is called is before it.
@@ -95,21 +110,18 @@ pub(crate) async fn uses_gtids(session: &mut Session) -> Result<bool> {
     Ok(mode.as_deref() == Some("ON"))
 }
 
-/// Refuses to go on where the log cannot continue right after `from`.
+/// Refuses to go on where the log cannot continue right after `from`. Returns the server.
 ///
 /// # Errors
 /// `LogLost`, with the remedy.
-pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<()> {
+pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<String> {
     let server = server(session).await?;
     let end = end_of(session, &server).await?;
     let same = server == from.server;
     match (&from.gtids, &end.gtids) {
         (Gtids::MySql(mine), Gtids::MySql(executed)) => {
             if !mine.is_subset(executed) {
-                return Err(lost(
-                    "the server lacks transactions that were read before: it was reset, restored, or \
-                     is a replica that is behind",
-                ));
+                return Err(lacks(same));
             }
             let purged = session.variable("gtid_purged").await?.unwrap_or_default();
             if !purged.parse::<crate::position::GtidSet>()?.is_subset(mine) {
@@ -121,12 +133,9 @@ pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<()> {
         }
         (Gtids::Maria(mine), Gtids::Maria(executed)) => {
             if !mine.is_subset(executed) {
-                return Err(lost(
-                    "the server lacks transactions that were read before: it was reset, restored, or \
-                     is a replica that is behind",
-                ));
+                return Err(lacks(same));
             }
-            if !same && mine.iter().next().is_none() {
+            if !same && !has_all(session, mine).await? {
                 return Err(another(&server, from));
             }
         }
@@ -142,7 +151,36 @@ pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<()> {
     if same {
         verify_file(session, from).await?;
     }
-    Ok(())
+    Ok(server)
+}
+
+/// Whether another server of MariaDB is one that these transactions went to. The numbers alone do
+/// not say so: any two servers count from one.
+async fn has_all(session: &mut Session, gtids: &MariaGtids) -> Result<bool> {
+    let own = session.variable("server_id").await?.unwrap_or_default();
+    let state = session.variable("gtid_binlog_state").await?;
+    let state = state
+        .unwrap_or_default()
+        .split(',')
+        .filter(|text| !text.is_empty())
+        .map(str::parse)
+        .collect::<Result<Vec<MariaGtid>>>()?;
+    Ok(came_from_elsewhere(gtids, &own, &state))
+}
+
+/// Whether each of these transactions is in a log whose last ones, by domain and server, are `state`,
+/// and none claims to be of the log's own server, of which it is not.
+fn came_from_elsewhere(gtids: &MariaGtids, own: &str, state: &[MariaGtid]) -> bool {
+    let logged = |gtid: MariaGtid| {
+        state.iter().any(|last| {
+            (last.domain, last.server) == (gtid.domain, gtid.server)
+                && last.sequence >= gtid.sequence
+        })
+    };
+    gtids.iter().next().is_some()
+        && gtids
+            .iter()
+            .all(|gtid| gtid.server.to_string() != own && logged(gtid))
 }
 
 /// Whether the file and the byte of the place are still what they were. A file that is gone counts
@@ -232,9 +270,47 @@ fn was_reset() -> Error {
     lost("the server's log was reset since, and its transactions may be numbered again")
 }
 
+fn lacks(same: bool) -> Error {
+    let error = lost(
+        "the server lacks transactions that were read before: it was reset, restored, or is a \
+         replica that is behind",
+    );
+    match same {
+        true => error,
+        false => error.hint(elsewhere()),
+    }
+}
+
 fn another(server: &str, from: &Place) -> Error {
     lost(&format!(
         "the server is another one ({server} instead of {})",
         from.server
     ))
+    .hint(elsewhere())
+}
+
+fn elsewhere() -> String {
+    format!("point source.url back to the first server, or to a replica that has caught up; {ANEW}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_mariadb_is_followed_only_where_the_transactions_are_in_its_log() {
+        let state = ["0-1-50", "0-2-51", "3-1-7"].map(|text| text.parse().expect("a GTID"));
+        let follows =
+            |gtids: &str, own| came_from_elsewhere(&gtids.parse().expect("GTIDs"), own, &state);
+        assert!(follows("0-1-50", "2"));
+        assert!(follows("0-1-40,3-1-7", "2"));
+        assert!(
+            !follows("0-3-40", "2"),
+            "of a server that it never heard of"
+        );
+        assert!(!follows("0-1-51", "2"), "later than the last one");
+        assert!(!follows("0-1-50,3-2-7", "2"));
+        assert!(!follows("0-1-50", "1"), "two servers with the same number");
+        assert!(!follows("", "2"));
+    }
 }

@@ -124,7 +124,7 @@ impl Source for MysqlSource {
 
     async fn identify(&self) -> Result<SourceIdentity> {
         let mut session = self.server.session().await?;
-        let id = history::server(&mut session).await?;
+        let id = history::lineage(&mut session).await?;
         let (major, minor, patch) = session.version();
         let product = match session.flavour() {
             Flavour::MySql => "MySQL",
@@ -207,13 +207,14 @@ impl Source for MysqlSource {
         known: &[Arc<TableSchema>],
         limits: BatchLimits,
     ) -> Result<Box<dyn ChangeStream>> {
-        let place = Place::read(&from.position)?;
+        let mut place = Place::read(&from.position)?;
         let mut session = self.server.session().await?;
         crate::check::demand(&mut session).await?;
-        history::verify(&mut session, &place).await?;
+        // Files that are named from now on are this server's.
+        place.server = history::verify(&mut session, &place).await?;
         session.close().await;
         let folder = self.server.folder.clone();
-        stream::start(&self.server, folder, from, known, limits).await
+        stream::start(&self.server, folder, (from, place), known, limits).await
     }
 
     async fn snapshot(&self, tables: &[Arc<TableSchema>]) -> Result<Arc<dyn Snapshot>> {

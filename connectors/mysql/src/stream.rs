@@ -26,18 +26,17 @@ use crate::source::Server;
 use outlet::{Inlet, queue};
 use pump::Pump;
 
-/// Connects and starts to stream after `from`. Prepared XA transactions are kept in `folder`.
+/// Connects and starts to stream after `from`, a checkpoint and its place. Prepared XA transactions are kept in `folder`.
 ///
 /// # Errors
 /// As [`cdc_api::Source::start`].
 pub(crate) async fn start(
     server: &Arc<Server>,
     folder: PathBuf,
-    from: &Checkpoint,
+    (from, place): (&Checkpoint, Place),
     known: &[Arc<TableSchema>],
     limits: BatchLimits,
 ) -> Result<Box<dyn ChangeStream>> {
-    let place = Place::read(&from.position)?;
     let progress = Arc::new(Progress::default());
     progress.reads(place.scale());
     let (outlet, inlet) = queue(limits.bytes);

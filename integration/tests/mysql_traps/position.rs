@@ -1,6 +1,7 @@
 //! Position: numbers given twice, logs purged, servers exchanged, failover.
 
 use cdc_integration::daemon::standard_config;
+use cdc_integration::eventually;
 use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, NUMBERS, Stop, Wanted};
 use cdc_integration::scene::{LIMIT, Scene};
 use cdc_integration::server::Server as _;
@@ -153,6 +154,75 @@ async fn many_files_of_the_log_are_read_in_order() {
                 ))
                 .await;
         }
+        scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+    }
+}
+/// A replica that has applied all that was read goes on where the primary was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_promoted_is_followed() {
+    for flavor in FLAVORS {
+        let wanted = || match flavor {
+            Flavor::MySql => Wanted::flavor(flavor).set("log-replica-updates", "ON"),
+            Flavor::MariaDb => Wanted::flavor(flavor).set("log-slave-updates", "ON"),
+        };
+        let replica = wanted().start().await;
+        let primary = wanted().start().await;
+        let (source, start, wait) = match flavor {
+            Flavor::MySql => (
+                format!(
+                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {}, SOURCE_USER = 'root', \
+                     SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1",
+                    primary.port()
+                ),
+                "START REPLICA",
+                "STOP REPLICA; RESET REPLICA ALL",
+            ),
+            Flavor::MariaDb => (
+                format!(
+                    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'root', MASTER_USE_GTID = slave_pos",
+                    primary.port()
+                ),
+                "START SLAVE",
+                "STOP SLAVE; RESET SLAVE ALL",
+            ),
+        };
+        replica.execute(&format!("{source}; {start}")).await;
+        let mut scene = Scene::on(primary, &format!("{NUMBERS} {TABLE}"))
+            .await
+            .started()
+            .await;
+        scene
+            .execute("UPDATE shop.t SET v = 'before' WHERE id < 50")
+            .await;
+        scene.assert_equal().await;
+        eventually("the replica has it all", LIMIT, || async {
+            let count =
+                "SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop'";
+            if replica.value(count).await.as_deref() != Some("1") {
+                return Err("no table yet".to_owned());
+            }
+            let rows = replica
+                .value("SELECT count(*) FROM shop.t WHERE v = 'before'")
+                .await;
+            if rows.as_deref() == Some("50") {
+                Ok(())
+            } else {
+                Err(format!("{rows:?}"))
+            }
+        })
+        .await;
+        scene.server.stop(Stop::Immediate);
+        replica.execute(wait).await;
+        scene.server = replica;
+        scene
+            .execute("UPDATE shop.t SET v = 'after' WHERE id > 970")
+            .await;
+        scene.daemon.kill();
+        scene.daemon.configure(&standard_config(
+            &Mysql::url_at(scene.server.port()),
+            r#"["shop.*"]"#,
+        ));
         scene.daemon.start_streaming().await;
         scene.assert_equal().await;
     }
