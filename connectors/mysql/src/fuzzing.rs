@@ -55,6 +55,7 @@ pub fn log(bytes: &[u8]) {
         options: TypeOptions::default(),
         checksum: false,
         prepared,
+        moved_to: None,
     };
     let mut decoder = Decoder::new(place, &from, setup);
     let mut rest = rest.get(4..).unwrap_or_default();

@@ -207,14 +207,12 @@ impl Source for MysqlSource {
         known: &[Arc<TableSchema>],
         limits: BatchLimits,
     ) -> Result<Box<dyn ChangeStream>> {
-        let mut place = Place::read(&from.position)?;
+        let place = Place::read(&from.position)?;
         let mut session = self.server.session().await?;
         crate::check::demand(&mut session).await?;
-        // Files that are named from now on are this server's.
-        place.server = history::verify(&mut session, &place).await?;
+        let server = history::verify(&mut session, &place).await?;
         session.close().await;
-        let folder = self.server.folder.clone();
-        stream::start(&self.server, folder, (from, place), known, limits).await
+        stream::start(&self.server, (from, place, server), known, limits).await
     }
 
     async fn snapshot(&self, tables: &[Arc<TableSchema>]) -> Result<Arc<dyn Snapshot>> {

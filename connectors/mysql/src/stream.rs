@@ -10,7 +10,6 @@ mod dump;
 mod outlet;
 mod pump;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,14 +25,14 @@ use crate::source::Server;
 use outlet::{Inlet, queue};
 use pump::Pump;
 
-/// Connects and starts to stream after `from`, a checkpoint and its place. Prepared XA transactions are kept in `folder`.
+/// Connects and starts to stream after `from`: a checkpoint, its place, and the server that goes on
+/// from there.
 ///
 /// # Errors
 /// As [`cdc_api::Source::start`].
 pub(crate) async fn start(
     server: &Arc<Server>,
-    folder: PathBuf,
-    (from, place): (&Checkpoint, Place),
+    (from, place, current): (&Checkpoint, Place, String),
     known: &[Arc<TableSchema>],
     limits: BatchLimits,
 ) -> Result<Box<dyn ChangeStream>> {
@@ -46,10 +45,10 @@ pub(crate) async fn start(
     let order = pump::Order {
         server: Arc::clone(server),
         from: from.clone(),
+        moved_to: (place.server != current).then_some(current),
         place,
         known: known.to_vec(),
         limits,
-        folder,
         progress: Arc::clone(&progress),
     };
     let body = async move {

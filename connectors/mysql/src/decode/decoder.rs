@@ -72,6 +72,8 @@ pub(crate) struct Setup {
     pub(crate) checksum: bool,
     /// The prepared XA transactions of this pipeline.
     pub(crate) prepared: PreparedFiles,
+    /// The server that the log is of, where it is not that of the place to start at.
+    pub(crate) moved_to: Option<String>,
 }
 
 #[derive(Debug)]
@@ -133,7 +135,10 @@ enum Inner {
 
 /// See the module.
 pub(crate) struct Decoder {
+    /// The server that the last place is of.
     server: String,
+    /// The server that later places are of: its files are no places until a transaction has ended.
+    moved_to: Option<String>,
     /// All transactions up to the last one that has ended.
     gtids: Gtids,
     file: Arc<str>,
@@ -168,6 +173,7 @@ impl Decoder {
         let file: Arc<str> = place.file.into();
         let mut decoder = Self {
             server: place.server,
+            moved_to: setup.moved_to,
             gtids: place.gtids,
             file: Arc::clone(&file),
             offset: place.offset,
@@ -265,8 +271,8 @@ impl Decoder {
 
     /// Gives what was committed, and then the mark. `tables` are those of a snapshot that holds
     /// everything up to here, as they are in it: they are whole again if they had failed, and
-    /// columns that come later were added. The shapes are given too, so that a later stream knows
-    /// what its first statement about a table changes. Not inside a transaction.
+    /// columns that come later were added. The shapes are given too, and committed, so that a later
+    /// stream knows what its first statement about a table changes. Not inside a transaction.
     ///
     /// # Errors
     /// `Internal` inside a transaction.
@@ -292,6 +298,9 @@ impl Decoder {
             table.known = Some(Arc::clone(&shape));
             table.announced = Some(Arc::clone(&shape));
             self.events.push_back(ChangeEvent::Schema(shape));
+        }
+        if !tables.is_empty() {
+            self.report();
         }
         self.maps.clear();
         Ok(())
@@ -377,7 +386,9 @@ impl Decoder {
     /// The place of an idle log, between transactions. A dump that goes by names begins with the
     /// head of a file whose transactions it then passes over: that is no place to go back to.
     fn rest(&mut self) {
-        if scale(&self.file, self.offset) > scale(&self.done.file, self.done.offset) {
+        if self.moved_to.is_none()
+            && scale(&self.file, self.offset) > scale(&self.done.file, self.done.offset)
+        {
             self.move_done();
         }
     }
@@ -601,6 +612,9 @@ impl Decoder {
             (Gtids::MySql(set), Some(AnyGtid::MySql(gtid))) => set.add(gtid),
             (Gtids::Maria(last), Some(AnyGtid::Maria(gtid))) => last.add(*gtid),
             _ => {}
+        }
+        if let Some(server) = self.moved_to.take() {
+            self.server = server;
         }
         self.done.seq = self.seq;
         self.done.time = open.transaction.commit_time;

@@ -84,6 +84,7 @@ pub(crate) fn decoder(gtids: Gtids, zero_dates: ZeroDates, limits: BatchLimits) 
         options: TypeOptions { zero_dates },
         checksum: true,
         prepared: PreparedFiles::open(folder, &place).expect("an empty folder"),
+        moved_to: None,
     };
     Decoder::new(place, &from, setup)
 }

@@ -3,7 +3,6 @@
 //! Invariants: events leave in the log's order. A mark is given between the transactions that it
 //! stands between. The server waits as long as the queue is full: its patience was set at the start.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +33,10 @@ pub(super) struct Order {
     pub(super) server: Arc<Server>,
     pub(super) from: Checkpoint,
     pub(super) place: Place,
+    /// The server that goes on, where it is not the place's.
+    pub(super) moved_to: Option<String>,
     pub(super) known: Vec<Arc<TableSchema>>,
     pub(super) limits: BatchLimits,
-    pub(super) folder: PathBuf,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -68,12 +68,13 @@ impl Pump {
         let skip = if beyond { place.offset - 4 } else { 0 };
         tracing::info!(file = %place.file, offset = place.offset, "reading the log");
         let setup = Setup {
-            prepared: PreparedFiles::open(order.folder, &place)?,
+            prepared: PreparedFiles::open(server.folder.clone(), &place)?,
             known: order.known.clone(),
             limits: order.limits,
             collations,
             options: server.config.types,
             checksum,
+            moved_to: order.moved_to,
         };
         Ok(Self {
             decoder: Decoder::new(place, &order.from, setup),

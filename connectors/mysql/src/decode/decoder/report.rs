@@ -69,7 +69,8 @@ impl Decoder {
         Ok(())
     }
 
-    fn report(&mut self) {
+    /// Gives the last commit, again if need be.
+    pub(super) fn report(&mut self) {
         self.reported = self.done.number;
         self.reported_seq = self.done.seq;
         let place = Place {

@@ -162,6 +162,7 @@ fn a_stream_that_starts_at_any_commit_gives_the_same_rows() {
                 },
                 checksum: true,
                 prepared: PreparedFiles::open(folder.path().to_owned(), &place).expect("a folder"),
+                moved_to: None,
             };
             let given = rows(&all(Decoder::new(place, from, setup), &later, false));
             let wanted: Vec<_> = rows(&whole)
@@ -282,6 +283,32 @@ fn a_name_that_comes_again_is_a_reset_server() {
 }
 
 #[test]
+fn another_servers_file_is_a_place_once_a_transaction_has_ended_there() {
+    for name in [MYSQL, MARIADB] {
+        let mut decoder = of(name, 100);
+        decoder.moved_to = Some("another".to_owned());
+        let mut first = None;
+        for event in &events(name) {
+            let began = decoder.in_flight();
+            decoder.event(event).expect("a whole event");
+            let mut given = drain(&mut decoder).expect("a whole event");
+            decoder.flush().expect("no defect");
+            given.extend(drain(&mut decoder).expect("no defect"));
+            let commit = given.into_iter().find_map(|event| match event {
+                ChangeEvent::Commit(checkpoint) => Some(checkpoint),
+                _ => None,
+            });
+            if let Some(checkpoint) = commit {
+                assert!(began, "the head of a file is no place");
+                first = Some(Place::read(&checkpoint.position).expect("ours"));
+                break;
+            }
+        }
+        assert_eq!(first.expect("a transaction").server, "another");
+    }
+}
+
+#[test]
 fn a_mark_makes_a_failed_table_whole() {
     let log = events(MYSQL);
     let mut decoder = of(MYSQL, 100);
@@ -303,7 +330,8 @@ fn a_mark_makes_a_failed_table_whole() {
     let given = drain(&mut decoder).expect("at rest");
     assert!(matches!(
         given.as_slice(),
-        [.., ChangeEvent::Mark { id: 7 }, ChangeEvent::Schema(shape)] if shape.id == failed
+        [.., ChangeEvent::Mark { id: 7 }, ChangeEvent::Schema(shape), ChangeEvent::Commit(_)]
+            if shape.id == failed
     ));
     assert!(decoder.tables.iter().all(|table| !table.failed));
 }
