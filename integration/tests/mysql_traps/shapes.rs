@@ -4,26 +4,6 @@ use cdc_integration::mysql::{FLAVORS, Flavor, Wanted};
 
 use crate::{equal_or_mended, streaming};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn members_of_an_enum_and_columns_that_change_places_while_the_daemon_is_down() {
-    for flavor in FLAVORS {
-        let more = "CREATE TABLE shop.e (id int PRIMARY KEY, a varchar(10), b varchar(10), m enum('x', 'y', 'z'), s set('p', 'q')); \
-                    INSERT INTO shop.e SELECT i, 'a', 'b', 'y', 'q' FROM work.n WHERE i < 100;";
-        let mut scene = streaming(Wanted::flavor(flavor), more).await;
-        scene.assert_equal().await;
-        scene.daemon.kill();
-        let change = "UPDATE shop.e SET m = 'x', s = 'p' WHERE id = 1; \
-             ALTER TABLE shop.e MODIFY m enum('z', 'y', 'x', 'w'), MODIFY s set('q', 'p', 'r'); \
-             UPDATE shop.e SET m = 'w', s = 'q,r' WHERE id = 2; UPDATE shop.e SET a = 'before' WHERE id = 3; \
-             ALTER TABLE shop.e MODIFY a varchar(10) AFTER b; UPDATE shop.e SET a = 'after' WHERE id = 4; \
-             ALTER TABLE shop.e RENAME COLUMN a TO t, RENAME COLUMN b TO a; ALTER TABLE shop.e RENAME COLUMN t TO b; \
-             UPDATE shop.e SET a = 'A', b = 'B' WHERE id = 5";
-        scene.execute(change).await;
-        scene.daemon.start();
-        equal_or_mended(&mut scene, "shop.e", "DO 0").await;
-    }
-}
-
 /// As gh-ost and pt-online-schema-change do it: a shadow table is filled and takes the table's name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_exchanged_for_its_shadow_is_the_shadow_or_stops() {
@@ -34,6 +14,33 @@ async fn a_table_that_is_exchanged_for_its_shadow_is_the_shadow_or_stops() {
              UPDATE shop.t SET v = 'late' WHERE id = 5; REPLACE INTO shop.`_t_gho` (id, v, w, filled) SELECT id, v, w, 10 FROM shop.t WHERE id = 5; \
              RENAME TABLE shop.t TO work.`_t_del`, shop.`_t_gho` TO shop.t; UPDATE shop.t SET filled = -1 WHERE id = 6";
         equal_or_mended(&mut scene, "shop.t", change).await;
+    }
+}
+
+/// Nothing was committed between the copy and the end of the daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_statement_about_a_table_may_come_after_a_restart() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        scene.assert_equal().await;
+        scene.daemon.kill();
+        scene.execute("TRUNCATE shop.t").await;
+        scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_dropped_and_made_again_or_filled_by_a_select_is_whole() {
+    for flavor in FLAVORS {
+        for change in [
+            "DROP TABLE shop.t; CREATE TABLE shop.t (id int PRIMARY KEY, other text); INSERT INTO shop.t VALUES (1, 'x')",
+            "DROP TABLE shop.t; CREATE TABLE shop.t (PRIMARY KEY (id)) AS SELECT i AS id, 'Zaphod' AS v FROM work.n WHERE i < 50",
+            "RENAME TABLE shop.t TO work.t; CREATE TABLE shop.t (id int PRIMARY KEY, v text); INSERT INTO shop.t VALUES (2, 'y')",
+        ] {
+            let mut scene = streaming(Wanted::flavor(flavor), "").await;
+            equal_or_mended(&mut scene, "shop.t", change).await;
+        }
     }
 }
 
