@@ -18,7 +18,7 @@ SOURCE ?= postgres
 ROWS ?= 5000000
 W ?= W1 W2
 
-.PHONY: help build demo test bench torture setup fmt lint docs
+.PHONY: help build demo test bench torture kafka setup fmt lint docs
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -48,6 +48,11 @@ bench: setup ## W1 and W2 beside their floors: W="W1 W2" ROWS=5000000 PAIRS=3
 torture: setup ## the crash oracle: SEEDS=1..100 (or 7 or 3,9) SOURCE=postgres (or postgres-15, postgres-18, mysql, mariadb)
 	cargo build --locked --bin cdc
 	CDC_SEEDS="$(SEEDS)" CDC_SOURCE="$(SOURCE)" cargo test --locked -p cdc-integration --test oracle -- --nocapture --test-threads=1
+
+kafka: SEEDS := 1..4
+kafka: setup ## the crash oracle over Kafka (SEEDS=1..4), and Debezium's engine beside ours, text against text
+	cargo build --locked --bin cdc
+	CDC_SEEDS="$(SEEDS)" cargo test --locked -p cdc-integration --test kafka_debezium --test kafka_oracle -- --nocapture --test-threads=1
 
 setup: ## what builds and tests need on this machine
 	@integration/setup

@@ -12,22 +12,23 @@ use cdc_integration::oracle::{Kind, Length, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sinks_equal_the_source_through_a_seeded_schedule_of_crashes() {
-    let given = std::env::var("CDC_SEEDS");
-    let seeds = seeds(given.as_deref().unwrap_or("1..4"));
-    let source = std::env::var("CDC_SOURCE").unwrap_or_else(|_| "postgres".into());
+    let schedules = schedules(
+        std::env::var("CDC_SEEDS").ok().as_deref(),
+        std::env::var("CDC_SOURCE").ok().as_deref(),
+    );
     let length = Length {
         rounds: 2,
         faults: 6,
         kafka: false,
     };
     let mut failed = Vec::new();
-    for seed in &seeds {
-        let kind = kind(&source, *seed);
-        match run(*seed, kind, length).await {
+    for (seed, kind) in &schedules {
+        let (seed, kind) = (*seed, *kind);
+        match run(seed, kind, length).await {
             Ok(tally) => println!("seed {seed} {kind}: {tally}"),
             Err(what) => {
                 println!("FAILED {what}\nagain: make torture SEEDS={seed} SOURCE={kind}");
-                failed.push(*seed);
+                failed.push(seed);
             }
         }
     }
@@ -35,9 +36,23 @@ async fn the_sinks_equal_the_source_through_a_seeded_schedule_of_crashes() {
         failed.is_empty(),
         "{} of {} seeds failed: {failed:?}",
         failed.len(),
-        seeds.len()
+        schedules.len()
     );
-    println!("{} seeds, no difference", seeds.len());
+    println!("{} seeds, no difference", schedules.len());
+}
+
+/// The seeds asked for on the source asked for; without either, a few on each kind of server.
+fn schedules(given: Option<&str>, source: Option<&str>) -> Vec<(u64, Kind)> {
+    if let (None, None) = (given, source) {
+        return ["postgres-15", "postgres-18", "mysql", "mariadb"]
+            .into_iter()
+            .zip(1..)
+            .map(|(source, seed)| (seed, kind(source, seed)))
+            .collect();
+    }
+    let source = source.unwrap_or("postgres");
+    let seeds = seeds(given.unwrap_or("1..4")).into_iter();
+    seeds.map(|seed| (seed, kind(source, seed))).collect()
 }
 
 fn kind(source: &str, seed: u64) -> Kind {

@@ -176,14 +176,17 @@ impl Topics {
         for answer in answers {
             match answer {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-                Err((
-                    _,
-                    code @ (Code::InvalidConfig
-                    | Code::InvalidReplicationFactor
-                    | Code::PolicyViolation),
-                )) => {
+                Err((_, code @ (Code::InvalidConfig | Code::PolicyViolation))) => {
                     return Err(Error::config(format!("creating topic {topic}: {code}"))
                         .hint("correct `topics.replication` and `topics.config` of the sink"));
+                }
+                // Also what a cluster says while its brokers are starting.
+                Err((_, code @ Code::InvalidReplicationFactor)) => {
+                    return Err(
+                        Error::transient(format!("creating topic {topic}: {code}")).hint(
+                            "start as many brokers as `topics.replication` of the sink says, or lower it",
+                        ),
+                    );
                 }
                 Err((_, code)) => return Err(failed("creating", topic, code)),
             }
