@@ -34,6 +34,45 @@ fn refused(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_that_bend_the_log_are_refused_with_the_statement_that_mends_them() {
+    for flavor in FLAVORS {
+        for (name, value) in [
+            ("binlog_format", "STATEMENT"),
+            ("binlog_format", "MIXED"),
+            ("binlog_row_image", "MINIMAL"),
+            (
+                "binlog_row_metadata",
+                match flavor {
+                    Flavor::MySql => "MINIMAL",
+                    Flavor::MariaDb => "NO_LOG",
+                },
+            ),
+        ] {
+            let mut scene = scene(Wanted::flavor(flavor), "").await;
+            scene.execute(&format!("SET GLOBAL {name} = {value}")).await;
+            let said = refused(&scene.daemon.cdc(&["check"]));
+            assert!(said.contains(name) && said.contains("SET "), "{said}");
+            scene.daemon.start();
+            let said = scene.daemon.refusal(LIMIT).await;
+            assert!(said.contains(name), "{said}");
+            scene.daemon.kill();
+            let good = if name == "binlog_format" {
+                "ROW"
+            } else {
+                "FULL"
+            };
+            scene.execute(&format!("SET GLOBAL {name} = {good}")).await;
+            scene.daemon.succeed(&["check"]).expect("mended");
+            scene.daemon.start_streaming().await;
+            scene
+                .execute("UPDATE shop.t SET v = 'x' WHERE id = 1")
+                .await;
+            scene.assert_equal().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_a_binlog_is_refused_with_the_setting() {
     for flavor in FLAVORS {
         let wanted = Wanted::flavor(flavor).unset("log-bin");
