@@ -1,6 +1,7 @@
 //! Shapes: what the log says of a change of a table, and what it leaves out.
 
 use cdc_integration::mysql::{FLAVORS, Flavor, Wanted};
+use cdc_integration::scene::LIMIT;
 
 use crate::{equal_or_mended, streaming};
 
@@ -26,6 +27,40 @@ async fn the_first_statement_about_a_table_may_come_after_a_restart() {
         scene.daemon.kill();
         scene.execute("TRUNCATE shop.t").await;
         scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+    }
+}
+
+/// What cannot be copied may be changed back: until then its rows are not passed over in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_can_be_captured_no_longer_stops() {
+    for flavor in FLAVORS {
+        let mut scene = streaming(Wanted::flavor(flavor), "").await;
+        scene
+            .execute(
+                "ALTER TABLE shop.t ENGINE = MyISAM; UPDATE shop.t SET v = 'later' WHERE id = 3",
+            )
+            .await;
+        scene
+            .daemon
+            .until("the table has stopped", LIMIT, |status| {
+                let mut tables = status.sinks.iter().flat_map(|s| &s.tables);
+                match tables.find(|t| t.state != "failed") {
+                    Some(table) => Err(table.state.clone()),
+                    None => Ok(()),
+                }
+            })
+            .await;
+        scene
+            .execute(
+                "ALTER TABLE shop.t ENGINE = InnoDB; UPDATE shop.t SET v = 'again' WHERE id = 4",
+            )
+            .await;
+        scene
+            .daemon
+            .succeed(&["snapshot", "--detach", "shop.t"])
+            .expect("it can be captured again");
+        scene.daemon.streaming().await;
         scene.assert_equal().await;
     }
 }

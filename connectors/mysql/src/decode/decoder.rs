@@ -56,6 +56,8 @@ pub(crate) enum Answer {
     Skipped,
     /// Captured; what the catalog says of it now, if it still has it.
     Captured(Option<Notes>),
+    /// It was captured, and can be no longer: why, and what mends it.
+    Refused(String, String),
 }
 
 /// What a decoder is made with, beside the place to start at.
@@ -245,6 +247,12 @@ impl Decoder {
         }
         let (header, body) = event::split(packet, self.checksum)?;
         Ok(begun(&header, body)?.map(|begun| begun.name))
+    }
+
+    /// Whether the table has been captured: its rows must not be passed over in silence.
+    pub(crate) fn knows(&self, name: &TableName) -> bool {
+        let index = self.by_name.get(name);
+        index.is_some_and(|&index| self.tables[index].known.is_some())
     }
 
     /// Whether a transaction has begun and not ended: no place for a mark.

@@ -21,7 +21,7 @@ use crate::decode::shape::{NotedColumn, Notes};
 use crate::decode::statement::Existing;
 use crate::history;
 use crate::marks::{Mark, Name, Turn, Upcoming};
-use crate::position::{Gtids, Place, scale, table_id};
+use crate::position::{Gtids, Place, scale};
 use crate::source::Server;
 use crate::types::charset::Collations;
 
@@ -49,7 +49,6 @@ pub(super) struct Pump {
     progress: Arc<Progress>,
     /// For looking tables up; opened when it is needed.
     catalog: Option<Session>,
-    known: Vec<cdc_api::TableId>,
     /// Events that end up to here are passed over: they were read before.
     skip: u64,
 }
@@ -69,7 +68,7 @@ impl Pump {
         tracing::info!(file = %place.file, offset = place.offset, "reading the log");
         let setup = Setup {
             prepared: PreparedFiles::open(server.folder.clone(), &place)?,
-            known: order.known.clone(),
+            known: order.known,
             limits: order.limits,
             collations,
             options: server.config.types,
@@ -78,7 +77,6 @@ impl Pump {
         };
         Ok(Self {
             decoder: Decoder::new(place, &order.from, setup),
-            known: order.known.iter().map(|table| table.id).collect(),
             server,
             session,
             outlet,
@@ -191,7 +189,7 @@ impl Pump {
 
     /// Whether the table is captured, and what the catalog says of it.
     async fn describe(&mut self, name: &TableName) -> Result<Answer> {
-        let known = self.known.contains(&table_id(name));
+        let known = self.decoder.knows(name);
         if !known && !self.server.wants(name) {
             return Ok(Answer::Skipped);
         }
@@ -207,8 +205,17 @@ impl Pump {
                 false => Answer::Skipped,
             });
         };
-        if !known && self.server.judge(&table).is_some() {
-            return Ok(Answer::Skipped);
+        if let Some(refused) = self.server.judge(&table) {
+            return Ok(match known {
+                true => Answer::Refused(
+                    refused.to_string(),
+                    format!(
+                        "{}; then cdc snapshot {name}",
+                        refused.hint_text().unwrap_or_default()
+                    ),
+                ),
+                false => Answer::Skipped,
+            });
         }
         let existing = defaults(session, name).await?;
         let columns = table.columns.into_iter().map(|column| NotedColumn {

@@ -74,6 +74,15 @@ impl Decoder {
                 self.map(number, &map, essence, index);
                 return Ok(());
             }
+            Answer::Refused(message, hint) => {
+                self.cut(index)?;
+                let table = &mut self.tables[index];
+                table.state = State::Broken(essence.clone());
+                table.announced = None;
+                self.fail(index, self.seq + 1, message.clone(), hint.clone())?;
+                self.map(number, &map, essence, index);
+                return Ok(());
+            }
             Answer::Captured(notes) => notes.as_ref(),
         };
         let table = &self.tables[index];

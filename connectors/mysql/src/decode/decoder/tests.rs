@@ -283,6 +283,30 @@ fn a_name_that_comes_again_is_a_reset_server() {
 }
 
 #[test]
+fn a_table_that_is_refused_while_it_is_captured_stops() {
+    let mut decoder = of(MYSQL, 100);
+    let mut stopped = Vec::new();
+    for event in &events(MYSQL) {
+        decoder.event(event).expect("a whole event");
+        while let Some(step) = decoder.next().expect("a whole event") {
+            match step {
+                Step::Event(ChangeEvent::Failed { message, hint, .. }) => {
+                    stopped.push((message, hint));
+                }
+                Step::Event(ChangeEvent::Rows(batch)) => assert_ne!(batch.table.name.table, "nk"),
+                Step::Event(_) => {}
+                Step::Describe(table) if table.table == "nk" => {
+                    let refused = Answer::Refused("why".to_owned(), "mend".to_owned());
+                    decoder.answer(&refused).expect("asked");
+                }
+                Step::Describe(_) => decoder.answer(&Answer::Skipped).expect("asked"),
+            }
+        }
+    }
+    assert_eq!(stopped, [("why".to_owned(), "mend".to_owned())]);
+}
+
+#[test]
 fn another_servers_file_is_a_place_once_a_transaction_has_ended_there() {
     for name in [MYSQL, MARIADB] {
         let mut decoder = of(name, 100);
