@@ -5,6 +5,26 @@ use cdc_integration::scene::LIMIT;
 
 use crate::{equal_or_mended, streaming};
 
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_an_enum_and_columns_that_change_places_while_the_daemon_is_down() {
+    for flavor in FLAVORS {
+        let more = "CREATE TABLE shop.e (id int PRIMARY KEY, a varchar(10), b varchar(10), m enum('x', 'y', 'z'), s set('p', 'q')); \
+                    INSERT INTO shop.e SELECT i, 'a', 'b', 'y', 'q' FROM work.n WHERE i < 100;";
+        let mut scene = streaming(Wanted::flavor(flavor), more).await;
+        scene.assert_equal().await;
+        scene.daemon.kill();
+        let change = "UPDATE shop.e SET m = 'x', s = 'p' WHERE id = 1; \
+             ALTER TABLE shop.e MODIFY m enum('z', 'y', 'x', 'w'), MODIFY s set('q', 'p', 'r'); \
+             UPDATE shop.e SET m = 'w', s = 'q,r' WHERE id = 2; UPDATE shop.e SET a = 'before' WHERE id = 3; \
+             ALTER TABLE shop.e MODIFY a varchar(10) AFTER b; UPDATE shop.e SET a = 'after' WHERE id = 4; \
+             ALTER TABLE shop.e RENAME COLUMN a TO t, RENAME COLUMN b TO a; ALTER TABLE shop.e RENAME COLUMN t TO b; \
+             UPDATE shop.e SET a = 'A', b = 'B' WHERE id = 5";
+        scene.execute(change).await;
+        scene.daemon.start();
+        equal_or_mended(&mut scene, "shop.e", "DO 0").await;
+    }
+}
+
 /// As gh-ost and pt-online-schema-change do it: a shadow table is filled and takes the table's name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_exchanged_for_its_shadow_is_the_shadow_or_stops() {
