@@ -16,7 +16,7 @@ use std::time::Duration;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use rustix::process::Signal;
 
-use crate::server::Server;
+use crate::server::{Server, Session as _};
 use crate::workload::Script;
 use crate::{eventually, free_port, unprivileged, workload};
 use programs::Programs;
@@ -330,6 +330,27 @@ impl Mysql {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Purges every log but the one that is written now. A server keeps a log for as long as a connection that read
+    /// it is listed, which it is until the server next writes to it, and MariaDB one that it might recover by: asked
+    /// again until none is left.
+    pub async fn purge_logs(&self) {
+        let status = match self.flavor() {
+            Flavor::MySql => "SHOW BINARY LOG STATUS",
+            Flavor::MariaDb => "SHOW MASTER STATUS",
+        };
+        let file = self.value(status).await.expect("there is a log");
+        eventually("the logs are purged", Duration::from_secs(60), async || {
+            self.execute(&format!("PURGE BINARY LOGS TO '{file}'"))
+                .await;
+            let logs = self.session().await.rows("SHOW BINARY LOGS").await?;
+            match logs.len() {
+                1 => Ok(()),
+                more => Err(format!("{more} logs")),
+            }
+        })
+        .await;
     }
 }
 

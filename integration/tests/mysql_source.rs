@@ -10,7 +10,6 @@ use cdc_api::{
     BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Error, ErrorKind, Result, Severity, Source,
     TableSchema,
 };
-use cdc_integration::eventually;
 use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, Wanted};
 use cdc_integration::server::{Server as _, Session as _};
 use cdc_mysql::{MysqlConfig, MysqlSource};
@@ -262,23 +261,7 @@ async fn a_log_that_was_purged_is_lost() {
         let source = source(&server.url("root", ""), "");
         let (tables, origin) = begin(&server, &source).await;
         server.execute("FLUSH BINARY LOGS").await;
-        let last = match flavor {
-            Flavor::MySql => "SHOW BINARY LOG STATUS",
-            Flavor::MariaDb => "SHOW MASTER STATUS",
-        };
-        let rows = server.session().await.rows(last).await.expect("a log");
-        let file = rows[0][0].clone().expect("a file");
-        // MariaDB keeps a log that it might need to recover by for a moment.
-        eventually("the log is purged", Duration::from_secs(30), async || {
-            let purge = format!("PURGE BINARY LOGS TO '{file}'");
-            server.execute(&purge).await;
-            let logs = server.session().await.rows("SHOW BINARY LOGS").await?;
-            match logs.len() {
-                1 => Ok(()),
-                more => Err(format!("{more} logs")),
-            }
-        })
-        .await;
+        server.purge_logs().await;
         lost(&source, &origin, &tables).await;
     }
 }

@@ -78,14 +78,7 @@ async fn a_purged_position_is_refused() {
         scene
             .execute("UPDATE shop.t SET v = 'purged' WHERE id = 7; FLUSH BINARY LOGS; UPDATE shop.t SET v = 'kept' WHERE id = 8; FLUSH BINARY LOGS")
             .await;
-        let status = match flavor {
-            Flavor::MySql => "SHOW BINARY LOG STATUS",
-            Flavor::MariaDb => "SHOW MASTER STATUS",
-        };
-        let file = scene.server.value(status).await.expect("there is a log");
-        scene
-            .execute(&format!("PURGE BINARY LOGS TO '{file}'"))
-            .await;
+        scene.server.purge_logs().await;
         scene.daemon.start();
         refused_and_mended(scene).await;
     }
@@ -101,16 +94,10 @@ async fn a_purge_of_what_has_been_read_harms_nothing() {
             .await;
         scene.assert_equal().await;
         assert!(scene.daemon.terminate().await.success());
-        let status = match flavor {
-            Flavor::MySql => "SHOW BINARY LOG STATUS",
-            Flavor::MariaDb => "SHOW MASTER STATUS",
-        };
         scene.execute("FLUSH BINARY LOGS").await;
-        let file = scene.server.value(status).await.expect("there is a log");
+        scene.server.purge_logs().await;
         scene
-            .execute(&format!(
-                "PURGE BINARY LOGS TO '{file}'; UPDATE shop.t SET v = 'later' WHERE id = 8"
-            ))
+            .execute("UPDATE shop.t SET v = 'later' WHERE id = 8")
             .await;
         scene.daemon.start_streaming().await;
         scene.assert_equal().await;
