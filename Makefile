@@ -38,7 +38,7 @@ test: setup ## formatting, lints, unit, conformance and integration tests, a sho
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo build --locked --bin cdc
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 bench: setup ## W1 and W2 beside their floors: W="W1 W2" ROWS=5000000 PAIRS=3

@@ -542,6 +542,12 @@ impl Pin {
             self.shared.release(&mut inner);
         }
     }
+
+    /// Whether it is the one that holds the most.
+    #[must_use]
+    pub fn is_oldest(&self) -> bool {
+        self.shared.lock().oldest() == Some(self.handle)
+    }
 }
 
 impl Drop for Pin {

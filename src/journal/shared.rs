@@ -318,10 +318,14 @@ impl Inner {
 
     /// The pin that holds the most; of several the first by name.
     pub(super) fn oldest_pin(&self) -> Option<(String, u64)> {
-        self.pins
-            .values()
-            .min_by(|(a, seq_a), (b, seq_b)| (seq_a, a).cmp(&(seq_b, b)))
-            .cloned()
+        self.pins.get(&self.oldest()?).cloned()
+    }
+
+    /// The handle of that pin.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let pins = self.pins.iter();
+        let by_age = pins.map(|(handle, (name, seq))| (*seq, name, *handle));
+        by_age.min().map(|(_, _, handle)| handle)
     }
 
     pub(super) fn handle(&mut self) -> u64 {

@@ -21,6 +21,7 @@ use cdc_api::{
 };
 use futures::StreamExt;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::board::Meter;
@@ -64,6 +65,8 @@ pub(super) struct Wanted {
     pub(super) meter: Arc<Meter>,
     /// Keeps the journal from where the copy's replay will start.
     pub(super) pin: Pin,
+    /// Says that nobody waits for the copy any more: the job lets it go.
+    pub(super) unwanted: CancellationToken,
 }
 
 /// What a job tells or asks the sink's worker.
@@ -147,19 +150,27 @@ impl Job {
         let Some(index) = self.wanted.iter().position(|w| w.table.id == table) else {
             return;
         };
-        let wanted = self.wanted.swap_remove(index);
-        let id = wanted.id;
-        if error.kind() == ErrorKind::LogLost {
-            let reason = error.to_string();
-            self.tell(JobEvent::Again { table, id, reason }).await;
-            return;
-        }
-        match wanted.purpose {
+        // What it kept in the journal is let go before anybody is told.
+        let Wanted { id, purpose, .. } = self.wanted.swap_remove(index);
+        match purpose {
+            Purpose::Join if error.kind() == ErrorKind::LogLost => {
+                let reason = error.to_string();
+                self.tell(JobEvent::Again { table, id, reason }).await;
+            }
             Purpose::Join => self.tell(JobEvent::Stopped { table, id, error }).await,
             Purpose::Compare(reply) => {
                 let _ = reply.send(Err(error));
                 self.tell(JobEvent::Compared { id }).await;
             }
+        }
+    }
+
+    /// Lets the copies go that nobody wants any more.
+    async fn let_go(&mut self) {
+        let unwanted = |wanted: &Wanted| wanted.unwanted.is_cancelled();
+        while let Some(wanted) = self.wanted.iter().find(|wanted| unwanted(wanted)) {
+            let table = wanted.table.id;
+            self.stop(table, no_longer_wanted(table)).await;
         }
     }
 
@@ -177,6 +188,7 @@ impl Job {
     }
 
     async fn attempt(&mut self, replays: &mut tokio::task::JoinSet<()>) -> Result<()> {
+        self.let_go().await;
         self.replay_finished(replays).await?;
         if self.wanted.is_empty() {
             return Ok(());
@@ -259,24 +271,20 @@ impl Job {
             if let Some(seq) = self.shared.marks.take(snapshot) {
                 return Some(seq);
             }
+            self.let_go().await;
+            if self.wanted.is_empty() {
+                return None;
+            }
             for fresh in self.wanted.iter().filter(|wanted| wanted.plan.is_none()) {
                 fresh.pin.advance(reached);
             }
-            let stats = self.shared.journal.stats();
-            if stats.full
-                && let Some((holder, _)) = stats.oldest_pin
-                && let Some(index) = self.wanted.iter().position(|wanted| {
-                    wanted.plan.is_some() && pin_name(&self.sink, &wanted.table) == holder
-                })
+            let fills = |wanted: &&Wanted| wanted.plan.is_some() && wanted.pin.is_oldest();
+            if self.shared.journal.stats().full
+                && let Some(wanted) = self.wanted.iter().find(fills)
             {
-                let wanted = self.wanted.swap_remove(index);
-                let (table, id) = (wanted.table.id, wanted.id);
-                drop(wanted);
-                let reason = "the journal is full of changes that it would replay".to_owned();
-                self.tell(JobEvent::Again { table, id, reason }).await;
-                if self.wanted.is_empty() {
-                    return None;
-                }
+                let reason = "the journal is full of changes that the copy would replay";
+                self.stop(wanted.table.id, Error::new(ErrorKind::LogLost, reason))
+                    .await;
                 continue;
             }
             tokio::select! {
@@ -384,6 +392,7 @@ impl Job {
             writing: AtomicUsize::new(0),
             broken: OnceLock::new(),
             meter,
+            unwanted: self.wanted[index].unwanted.clone(),
         };
         Ok(Some((copying, left)))
     }
@@ -427,6 +436,7 @@ impl Job {
         wanted.pin.advance(from);
         let table = wanted.table.id;
         let id = wanted.id;
+        let unwanted = wanted.unwanted;
         let events = self.events.clone();
         let committed = self.committed.clone();
         let cursor = match self.shared.journal.cursor(from) {
@@ -450,7 +460,16 @@ impl Job {
             whole_at,
             pin: wanted.pin,
         });
-        replays.spawn(follow(catch_up, events, committed));
+        replays.spawn(async move {
+            tokio::select! {
+                biased;
+                () = unwanted.cancelled() => {
+                    let error = no_longer_wanted(table);
+                    let _ = events.send(JobEvent::Stopped { table, id, error }).await;
+                }
+                () = follow(catch_up, events.clone(), committed) => {}
+            }
+        });
         Ok(())
     }
 }
@@ -494,6 +513,11 @@ async fn follow(
     let _ = events.send(JobEvent::Ready(Box::new(catch_up))).await;
 }
 
+/// Why a copy ends that its table's worker has given up: nobody reads it but who compares.
+fn no_longer_wanted(table: TableId) -> Error {
+    Error::data("the table is no longer captured, or is copied anew").for_table(table)
+}
+
 /// The same error once more: errors hold their cause and cannot be cloned.
 fn again(error: &Error) -> Error {
     let mut copy = Error::new(error.kind(), error.to_string());
@@ -504,11 +528,6 @@ fn again(error: &Error) -> Error {
         Some(table) => copy.for_table(table),
         None => copy,
     }
-}
-
-/// What a copy's pin is called in the journal.
-pub(super) fn pin_name(sink: &str, table: &TableSchema) -> String {
-    format!("{sink} {}", table.name)
 }
 
 /// What an error in a replay means for its table.
@@ -534,6 +553,7 @@ struct Copying {
     /// Why no more chunks of the table are read.
     broken: OnceLock<Error>,
     meter: Arc<Meter>,
+    unwanted: CancellationToken,
 }
 
 impl Copying {
@@ -545,6 +565,9 @@ impl Copying {
         limits: BatchLimits,
         seq: u64,
     ) -> Result<bool> {
+        if self.unwanted.is_cancelled() {
+            self.broken.get_or_init(|| no_longer_wanted(self.table.id));
+        }
         if self.broken.get().is_some() {
             return Ok(false);
         }

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::tables::Table;
+use self::tables::{Table, UnderWay};
 use super::backoff::Backoff;
 use super::board::SinkBoard;
 use super::catch_up::CatchUp;
@@ -111,7 +111,7 @@ pub(super) struct Worker {
     job_sender: mpsc::Sender<JobEvent>,
     ready: Vec<CatchUp>,
     /// Copies that are made only to be compared.
-    comparing: BTreeSet<CopyId>,
+    comparing: BTreeMap<CopyId, (TableId, UnderWay)>,
     /// Copies that jobs hold open, whatever became of their tables.
     held: BTreeSet<CopyId>,
     backoff: Backoff,
@@ -147,7 +147,7 @@ impl Worker {
             job_events,
             job_sender,
             ready: Vec::new(),
-            comparing: BTreeSet::new(),
+            comparing: BTreeMap::new(),
             held: BTreeSet::new(),
             backoff: Backoff::default(),
         }

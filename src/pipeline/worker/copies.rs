@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::super::board::Meter;
 use super::super::catch_up::CatchUp;
-use super::super::job::{CopyPlan, Job, JobEvent, Purpose, Wanted, failed, pin_name};
+use super::super::job::{CopyPlan, Job, JobEvent, Purpose, Wanted, failed};
 use super::Worker;
+use super::tables::UnderWay;
 use crate::journal::Pin;
 use crate::state::{Phase, TableState};
 
@@ -90,14 +91,19 @@ impl Worker {
             return Ok(());
         };
         let copy = self.shared.state.next_copy()?;
-        self.comparing.insert(copy);
+        let (under_way, unwanted) = UnderWay::new(copy);
+        self.comparing.insert(copy, (id, under_way));
         let wanted = Wanted {
             table,
             id: copy,
             plan: None,
             purpose: Purpose::Compare(reply),
             meter: Meter::start(),
-            pin: self.shared.journal.pin("compare", self.seq()),
+            pin: self
+                .shared
+                .journal
+                .pin(format!("{} verify", self.name), self.seq()),
+            unwanted,
         };
         self.start_job(vec![wanted]);
         Ok(())
@@ -169,17 +175,22 @@ impl Worker {
             .tables
             .entry(table.id)
             .or_insert_with(|| super::Table::new(table.name.clone()));
-        entry.copy = Some(id);
+        let (under_way, unwanted) = UnderWay::new(id);
+        entry.copy = Some(under_way);
         entry.phase = Phase::Pending;
         entry.meter = Some(Arc::clone(&meter));
         self.show(table.id);
         Ok(Wanted {
-            pin: self.shared.journal.pin(pin_name(&self.name, &table), from),
+            pin: self
+                .shared
+                .journal
+                .pin(format!("{} {}", self.name, table.name), from),
             table,
             id,
             plan,
             purpose,
             meter,
+            unwanted,
         })
     }
 
@@ -214,7 +225,8 @@ impl Worker {
     fn is_current(&self, table: TableId, id: CopyId) -> bool {
         self.tables
             .get(&table)
-            .is_some_and(|known| known.copy == Some(id))
+            .and_then(|known| known.copy.as_ref())
+            .is_some_and(|copy| copy.id == id)
     }
 
     pub(super) async fn job_event(&mut self, event: JobEvent) -> Result<()> {
@@ -245,16 +257,18 @@ impl Worker {
             }
             JobEvent::Again { table, id, reason } => {
                 self.held.remove(&id);
+                self.comparing.remove(&id);
                 if !self.is_current(table, id) {
-                    return Ok(());
+                    return self.discard_unused().await;
                 }
                 tracing::warn!(sink = %self.name, %table, %reason, "copy begins again");
                 self.copy_again(table).await
             }
             JobEvent::Stopped { table, id, error } => {
                 self.held.remove(&id);
+                self.comparing.remove(&id);
                 if !self.is_current(table, id) {
-                    return Ok(());
+                    return self.discard_unused().await;
                 }
                 self.stop_table(table, &error)?;
                 self.discard_unused().await
@@ -319,9 +333,10 @@ impl Worker {
     }
 
     async fn discard_unused(&mut self) -> Result<()> {
-        let copies = self.tables.values().filter_map(|table| table.copy);
-        let others = self.comparing.union(&self.held).copied();
-        let keep: Vec<CopyId> = copies.chain(others).collect();
+        let copies = self.tables.values().filter_map(|table| table.copy.as_ref());
+        let compared = self.comparing.values().map(|(_, copy)| copy);
+        let wanted = copies.chain(compared).map(|copy| copy.id);
+        let keep: Vec<CopyId> = wanted.chain(self.held.iter().copied()).collect();
         self.sink.discard_copies(&keep).await
     }
 
@@ -329,11 +344,13 @@ impl Worker {
     pub(super) async fn join_ready(&mut self) -> Result<()> {
         for copy in std::mem::take(&mut self.ready) {
             self.held.remove(&copy.id);
-            let joins = matches!(copy.purpose, Purpose::Join);
-            if joins && !self.is_current(copy.table_id(), copy.id) {
-                continue;
+            let wanted = match copy.purpose {
+                Purpose::Join => self.is_current(copy.table_id(), copy.id),
+                Purpose::Compare(_) => self.comparing.contains_key(&copy.id),
+            };
+            if wanted {
+                self.join_one(copy).await?;
             }
-            self.join_one(copy).await?;
         }
         Ok(())
     }

@@ -6,12 +6,34 @@
 use std::sync::Arc;
 
 use cdc_api::{CopyId, Error, ErrorKind, Result, TableId, TableName, TableSchema};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::board::{Meter, TableView};
+use super::super::discovery::FIRST;
 use super::super::shared::Captured;
 use super::Worker;
 use crate::admin::status::{Problem, TableState as Shown};
 use crate::state::{Phase, TableError, TableState};
+
+/// A copy that somebody waits for: when this is dropped, its job lets it go.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) id: CopyId,
+    _wanted: DropGuard,
+}
+
+impl UnderWay {
+    /// With what tells the copy's job that nobody wants it any more.
+    pub(super) fn new(id: CopyId) -> (Self, CancellationToken) {
+        let unwanted = CancellationToken::new();
+        let wanted = unwanted.clone().drop_guard();
+        let copy = Self {
+            id,
+            _wanted: wanted,
+        };
+        (copy, unwanted)
+    }
+}
 
 /// A table, as this sink has it.
 #[derive(Debug)]
@@ -24,7 +46,7 @@ pub(super) struct Table {
     /// Whether the sink still has to be told that it left.
     pub(super) leaving: bool,
     /// The copy that is under way.
-    pub(super) copy: Option<CopyId>,
+    pub(super) copy: Option<UnderWay>,
     /// Whether the operator asked for a copy that has not begun.
     requested: bool,
     pub(super) phase: Phase,
@@ -323,18 +345,18 @@ impl Worker {
             }
             match self.captured_since("captured", *id)? {
                 Some(known) if known == *since => {}
-                // A new state database: nothing says that the table was ever interrupted.
-                None => self.shared.state.set_value(
+                // Joined before there was this state database, which has seen no interruption.
+                None if *since == FIRST => self.shared.state.set_value(
                     &self.captured_key("captured", *id),
                     Some(&since.to_string()),
                 )?,
                 // The copy that is under way replaces it.
-                Some(_) if copying => {
+                _ if copying => {
                     if let Some(table) = self.tables.get_mut(id) {
                         table.leaving = true;
                     }
                 }
-                Some(_) => {
+                _ => {
                     let error = Error::data("the table was not captured for a while")
                         .hint("nothing to do: it is copied anew");
                     self.stop_or_refuse(*id, &error, true)?;
@@ -412,6 +434,7 @@ impl Worker {
                 "table is no longer captured: the sink keeps what it has of it");
             self.board.view().tables.remove(id);
             self.shared.state.remove_table(&self.name, *id)?;
+            self.comparing.retain(|_, (table, _)| table != id);
             if table.joined.is_some() {
                 self.sink.leave(*id).await?;
             }
