@@ -269,8 +269,31 @@ impl Daemon {
         }
     }
 
-    /// SIGTERM; returns how the process ended.
+    /// SIGTERM; returns how the process ended. Sent as soon as it listens to signals: a program that has only just
+    /// been started dies by them, whatever it is.
     pub async fn terminate(&mut self) -> ExitStatus {
+        let pid = self.pid().expect("the daemon runs");
+        eventually(
+            "the daemon hears signals",
+            Duration::from_secs(60),
+            async || {
+                // It may have ended by itself: `end` tells.
+                let status =
+                    std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+                let Some(caught) =
+                    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+                else {
+                    return Ok(());
+                };
+                let ended = status.contains("State:\tZ");
+                match ended || caught & (1 << (Signal::TERM.as_raw() - 1)) != 0 {
+                    true => Ok(()),
+                    false => Err(format!("it catches {caught:x}")),
+                }
+            },
+        )
+        .await;
         self.signal(Signal::TERM);
         self.end(Duration::from_secs(60)).await
     }
