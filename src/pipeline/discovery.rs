@@ -15,9 +15,6 @@ use super::shared::{Captured, Refused, Shared};
 /// Where the state database keeps since when tables are captured.
 const CAPTURED: &str = "captured";
 
-/// What [`Captured::since`] counts from: of tables that the first discovery of a state database found.
-pub(super) const FIRST: u64 = 1;
-
 /// Answered with the discovery's round.
 pub(super) type Look = oneshot::Sender<Result<u64>>;
 
@@ -66,29 +63,20 @@ impl Discovery {
         Ok(self.round)
     }
 
-    /// Since when each table has been captured without a break, by a count that outlives restarts:
-    /// [`FIRST`] for what the first discovery found.
+    /// Since when each table has been captured without a break, by a count that outlives restarts.
     fn since(&self, tables: &[Arc<TableSchema>]) -> Result<BTreeMap<TableId, u64>> {
         let stored = self.shared.state.value(CAPTURED)?;
-        let before: Option<(u64, BTreeMap<TableId, u64>)> =
-            stored.and_then(|stored| serde_json::from_str(&stored).ok());
-        let count = match &before {
-            None => FIRST,
-            Some((count, known)) => {
-                count + u64::from(tables.iter().any(|table| !known.contains_key(&table.id)))
-            }
-        };
-        let earlier = |id| {
-            before
-                .as_ref()
-                .and_then(|(_, known)| known.get(id))
-                .copied()
-        };
+        let (mut count, before): (u64, BTreeMap<TableId, u64>) = stored
+            .and_then(|stored| serde_json::from_str(&stored).ok())
+            .unwrap_or_default();
+        if tables.iter().any(|table| !before.contains_key(&table.id)) {
+            count += 1;
+        }
         let since: BTreeMap<_, _> = tables
             .iter()
-            .map(|table| (table.id, earlier(&table.id).unwrap_or(count)))
+            .map(|table| (table.id, before.get(&table.id).copied().unwrap_or(count)))
             .collect();
-        if before.is_none_or(|(_, known)| known != since) {
+        if since != before {
             let stored = serde_json::to_string(&(count, &since))
                 .map_err(|error| Error::internal("the captured tables").caused_by(error))?;
             self.shared.state.set_value(CAPTURED, Some(&stored))?;

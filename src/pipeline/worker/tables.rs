@@ -9,7 +9,6 @@ use cdc_api::{CopyId, Error, ErrorKind, Result, TableId, TableName, TableSchema}
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::board::{Meter, TableView};
-use super::super::discovery::FIRST;
 use super::super::shared::Captured;
 use super::Worker;
 use crate::admin::status::{Problem, TableState as Shown};
@@ -324,7 +323,8 @@ impl Worker {
     /// Tables that left the captured ones and came back, unseen by this worker: their changes in
     /// between are in no journal. What was joined before stops following the stream, a copy that
     /// was begun before begins again. Since when a copy has been captured is noted when it begins
-    /// and, for the joined table, when it joins.
+    /// and, for the joined table, when it joins. Where the state database was lost there is no
+    /// note, and what was missed meanwhile cannot be known: such a table counts as interrupted.
     async fn stop_interrupted(&mut self, captured: &Captured) -> Result<()> {
         for (id, since) in &captured.since {
             let Some(table) = self.tables.get(id) else {
@@ -345,20 +345,18 @@ impl Worker {
             }
             match self.captured_since("captured", *id)? {
                 Some(known) if known == *since => {}
-                // Joined before there was this state database, which has seen no interruption.
-                None if *since == FIRST => self.shared.state.set_value(
-                    &self.captured_key("captured", *id),
-                    Some(&since.to_string()),
-                )?,
                 // The copy that is under way replaces it.
                 _ if copying => {
                     if let Some(table) = self.tables.get_mut(id) {
                         table.leaving = true;
                     }
                 }
-                _ => {
-                    let error = Error::data("the table was not captured for a while")
-                        .hint("nothing to do: it is copied anew");
+                known => {
+                    let why = match known {
+                        Some(_) => "the table was not captured for a while",
+                        None => "the state database is new: nothing tells of missed changes",
+                    };
+                    let error = Error::data(why).hint("nothing to do: it is copied anew");
                     self.stop_or_refuse(*id, &error, true)?;
                 }
             }
