@@ -93,6 +93,28 @@ async fn a_lost_journal_that_was_acknowledged_is_a_gap() {
     assert!(said.contains("cdc teardown"), "names the remedy: {said}");
 }
 
+/// Only the state database knew that the table was not captured for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_state_database_nothing_that_was_missed_stays_missing() {
+    let mut scene = Scene::streaming(15, TABLE).await;
+    scene.assert_equal().await;
+    scene.daemon.kill();
+    for statement in [
+        "ALTER PUBLICATION cdc_shop DROP TABLE shop.t",
+        "UPDATE shop.t SET v = 'missed' WHERE id = 5",
+        "ALTER PUBLICATION cdc_shop ADD TABLE shop.t",
+    ] {
+        scene.execute(statement).await;
+    }
+    let data = scene.daemon.path("data");
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        // Some are not there.
+        let _ = std::fs::remove_file(data.join(name));
+    }
+    scene.daemon.start_streaming().await;
+    scene.assert_equal().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_was_advanced_by_another_is_refused() {
     let mut scene = Scene::streaming(15, TABLE).await;
