@@ -21,10 +21,22 @@ use rdkafka::{Offset, TopicPartitionList};
 /// How long one answer of the brokers may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long a producer waits where no broker is there; the sink is then opened again.
+const OUT_OF_REACH: Duration = Duration::from_secs(10);
+
 /// Where a client's log lines and failed deliveries go.
 #[derive(Default)]
 pub(crate) struct Reports {
-    failed: Arc<Mutex<Option<Failed>>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What became of a producer's records.
+#[derive(Default)]
+struct Seen {
+    /// The first that failed in this transaction.
+    failed: Option<Failed>,
+    /// Whether the last connection has gone, and no record was taken since.
+    out_of_reach: bool,
 }
 
 /// A record that no broker took.
@@ -37,6 +49,10 @@ struct Failed {
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            // Why a transaction can only be aborted: later calls tell no more than that.
+            RDKafkaLogLevel::Error if facility == "TXNERR" => {
+                tracing::warn!(target: "librdkafka", facility, "{message}");
+            }
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!(target: "librdkafka", facility, "{message}");
             }
@@ -46,6 +62,9 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            lock(&self.seen).out_of_reach = true;
+        }
     }
 }
 
@@ -55,22 +74,36 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = ();
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = delivered {
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| Failed {
-                code: error
-                    .rdkafka_error_code()
-                    .unwrap_or(RDKafkaErrorCode::Unknown),
-                topic: message.topic().to_owned(),
-            });
+        let mut seen = lock(&self.seen);
+        match delivered {
+            Ok(_) => seen.out_of_reach = false,
+            // Of a transaction that was aborted: that is told when the next one has begun, too.
+            Err((
+                KafkaError::MessageProduction(
+                    RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight,
+                ),
+                _,
+            )) => {}
+            Err((error, message)) => {
+                seen.failed.get_or_insert_with(|| Failed {
+                    code: error
+                        .rdkafka_error_code()
+                        .unwrap_or(RDKafkaErrorCode::Unknown),
+                    topic: message.topic().to_owned(),
+                });
+            }
         }
     }
+}
+
+fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sends records. Blocks; not for async workers.
 pub(crate) struct Producer {
     inner: ThreadedProducer<Reports>,
-    failed: Arc<Mutex<Option<Failed>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 /// A record to send.
@@ -93,13 +126,13 @@ pub(crate) enum Refused {
 impl Producer {
     /// A producer with these settings; nothing is connected yet.
     pub(crate) fn new(settings: &ClientConfig) -> Result<Self> {
-        let failed = Arc::new(Mutex::new(None));
+        let seen = Arc::<Mutex<Seen>>::default();
         let inner = settings
             .create_with_context(Reports {
-                failed: Arc::clone(&failed),
+                seen: Arc::clone(&seen),
             })
             .map_err(|error| meaning("starting a producer", &error))?;
-        Ok(Self { inner, failed })
+        Ok(Self { inner, seen })
     }
 
     /// Takes the transactional id over: whoever had it is fenced, and what it left open is ended.
@@ -110,7 +143,7 @@ impl Producer {
     }
 
     pub(crate) fn begin(&self) -> Result<()> {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.seen) = Seen::default();
         self.inner
             .begin_transaction()
             .map_err(|error| self.cause(meaning("beginning a transaction", &error)))
@@ -131,9 +164,7 @@ impl Producer {
             };
             match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) if start.elapsed() < ANSWER * 4 => {
-                    if let Some(failed) = self.first_failure() {
-                        return Err(Refused::Other(self.cause(failed)));
-                    }
+                    self.alive(start).map_err(Refused::Other)?;
                     std::thread::sleep(Duration::from_millis(1));
                     next = back;
                 }
@@ -146,20 +177,27 @@ impl Producer {
         }
     }
 
-    fn first_failure(&self) -> Option<Error> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.as_ref().map(|failed| {
-            meaning(
+    /// There is use in waiting on, having waited since `start`.
+    fn alive(&self, start: Instant) -> Result<()> {
+        let seen = lock(&self.seen);
+        if let Some(failed) = &seen.failed {
+            let error = meaning(
                 &format!("sending records to topic {}", failed.topic),
                 &KafkaError::MessageProduction(failed.code),
-            )
-        })
+            );
+            return Err(self.cause(error));
+        }
+        // An idle connection that was closed looks the same, and comes back when it is needed.
+        if seen.out_of_reach && start.elapsed() > OUT_OF_REACH {
+            return Err(self.cause(out_of_reach()));
+        }
+        Ok(())
     }
 
     /// The topic whose record was too large for its broker, if that is what failed.
     pub(crate) fn too_large_for(&self) -> Option<String> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed
+        let seen = lock(&self.seen);
+        seen.failed
             .as_ref()
             .filter(|failed| failed.code == RDKafkaErrorCode::MessageSizeTooLarge)
             .map(|failed| failed.topic.clone())
@@ -170,26 +208,21 @@ impl Producer {
         // The library's own flush looks every 100 ms only; its polling thread serves the answers.
         let start = Instant::now();
         while self.inner.in_flight_count() > 0 {
-            if let Some(failed) = self.first_failure() {
-                return Err(self.cause(failed));
-            }
+            self.alive(start)?;
             if start.elapsed() > ANSWER * 2 {
                 let error = Error::transient("waiting for the brokers: they do not answer");
                 return Err(self.cause(error));
             }
             std::thread::sleep(Duration::from_micros(300));
         }
-        match self.first_failure() {
-            Some(failed) => Err(self.cause(failed)),
-            None => Ok(()),
-        }
+        self.alive(start)
     }
 
     /// Commits the transaction. After an error the outcome is unknown.
     pub(crate) fn commit(&self) -> Result<()> {
         self.flush()?;
         self.inner
-            .commit_transaction(ANSWER * 2)
+            .commit_transaction(ANSWER)
             .map_err(|error| self.cause(meaning("committing a transaction", &error)))
     }
 
@@ -204,7 +237,7 @@ impl Producer {
     /// Gives the transaction up.
     pub(crate) fn abort(&self) -> Result<()> {
         let aborted = self.inner.abort_transaction(ANSWER);
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        lock(&self.seen).failed = None;
         aborted.map_err(|error| meaning("aborting a transaction", &error))
     }
 }
@@ -222,6 +255,7 @@ impl Reader {
             .set("group.id", "cdc")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.wait.max.ms", "5")
             .set(
@@ -283,11 +317,17 @@ impl Reader {
 
     /// Whether a partition was ever written to.
     pub(crate) fn is_empty(&self, topic: &str, partition: i32) -> Result<bool> {
-        let (_, high) = self
-            .consumer
-            .fetch_watermarks(topic, partition, ANSWER)
-            .map_err(|error| meaning("asking for a partition's end", &error))?;
-        Ok(high == 0)
+        let start = Instant::now();
+        loop {
+            match self.consumer.fetch_watermarks(topic, partition, ANSWER) {
+                Ok((_, high)) => return Ok(high == 0),
+                // A topic that was just made is not known everywhere yet.
+                Err(error) if is_passing(&error) && start.elapsed() < ANSWER => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => return Err(meaning("asking for a partition's end", &error)),
+            }
+        }
     }
 
     /// Gives every record of a partition to `take`, from its beginning to its present end.
@@ -298,8 +338,10 @@ impl Reader {
         mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut assignment = TopicPartitionList::new();
+        // A number where "the beginning" is meant: the library asks the brokers for that, but only
+        // half a second after a topic was first heard of. What was removed there is passed over.
         assignment
-            .add_partition_offset(topic, partition, Offset::Beginning)
+            .add_partition_offset(topic, partition, Offset::Offset(0))
             .and_then(|()| self.consumer.assign(&assignment))
             .map_err(|error| meaning("reading a partition", &error))?;
         let mut heard = Instant::now();
@@ -330,6 +372,11 @@ impl Reader {
     }
 }
 
+fn out_of_reach() -> Error {
+    Error::transient("no broker can be reached")
+        .hint("start the brokers; if they run, correct `brokers` of the sink")
+}
+
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -358,6 +405,7 @@ pub(crate) fn meaning(doing: &str, error: &KafkaError) -> Error {
     use RDKafkaErrorCode as Code;
     let (code, said) = match error {
         KafkaError::Transaction(inner) => (inner.code(), inner.string()),
+        KafkaError::AdminOp(code) => (*code, code.to_string()),
         other => match other.rdkafka_error_code() {
             Some(code) => (code, code.to_string()),
             None => (Code::Unknown, "the client refused".to_owned()),
