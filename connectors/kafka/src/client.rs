@@ -37,6 +37,46 @@ struct Seen {
     failed: Option<Failed>,
     /// Whether the last connection has gone, and no record was taken since.
     out_of_reach: bool,
+    /// Why a connection was refused, where only the operator can mend that.
+    refused: Option<Refusal>,
+}
+
+/// Why a broker, or we, refused a connection.
+#[derive(Clone, Copy)]
+enum Refusal {
+    Credentials,
+    Certificate,
+    Tls,
+}
+
+impl Refusal {
+    /// What the library's text says; the text itself is not passed on.
+    fn of(code: Option<RDKafkaErrorCode>, reason: &str) -> Option<Self> {
+        match code? {
+            RDKafkaErrorCode::Authentication => Some(Self::Credentials),
+            RDKafkaErrorCode::SSL if reason.contains("verify") => Some(Self::Certificate),
+            RDKafkaErrorCode::SSL => Some(Self::Tls),
+            _ => None,
+        }
+    }
+
+    fn error(self, doing: &str) -> Error {
+        match self {
+            Self::Credentials => {
+                meaning(doing, &KafkaError::Global(RDKafkaErrorCode::Authentication))
+            }
+            Self::Certificate => Error::auth(format!(
+                "{doing}: the broker's certificate cannot be verified"
+            ))
+            .hint(
+                "set `ssl.ca.location` in `properties` to the authority that signed it, and use \
+                 the names in `brokers` and in the brokers' advertised.listeners that it is for",
+            ),
+            Self::Tls => Error::config(format!("{doing}: the TLS handshake fails")).hint(
+                "set `security.protocol` in `properties` to what the broker's listener speaks",
+            ),
+        }
+    }
 }
 
 /// A record that no broker took.
@@ -64,6 +104,9 @@ impl ClientContext for Reports {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             lock(&self.seen).out_of_reach = true;
+        }
+        if let Some(refusal) = Refusal::of(error.rdkafka_error_code(), reason) {
+            lock(&self.seen).refused = Some(refusal);
         }
     }
 }
@@ -245,6 +288,7 @@ impl Producer {
 /// A reader of single partitions, in no group.
 pub(crate) struct Reader {
     consumer: BaseConsumer<Reports>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Reader {
@@ -266,18 +310,52 @@ impl Reader {
                     "read_uncommitted"
                 },
             );
-        let consumer = settings
-            .create_with_context(Reports::default())
+        let seen = Arc::<Mutex<Seen>>::default();
+        let consumer: BaseConsumer<Reports> = settings
+            .create_with_context(Reports {
+                seen: Arc::clone(&seen),
+            })
             .map_err(|error| meaning("starting a reader", &error))?;
-        Ok(Self { consumer })
+        Ok(Self { consumer, seen })
+    }
+
+    /// Asks the brokers. What they refuse is told at once; that none is there, after `patience`.
+    fn ask<T>(
+        &self,
+        doing: &str,
+        patience: Duration,
+        call: impl Fn(Duration) -> rdkafka::error::KafkaResult<T>,
+    ) -> Result<T> {
+        let start = Instant::now();
+        self.listen();
+        lock(&self.seen).refused = None;
+        loop {
+            let error = match call(Duration::from_secs(5)) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            self.listen();
+            if let Some(refusal) = lock(&self.seen).refused {
+                return Err(refusal.error(doing));
+            }
+            if !is_passing(&error) || start.elapsed() > patience {
+                return Err(meaning(doing, &error));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Serves the library's reports, and its wish for a token (OAUTHBEARER), which only polling
+    /// does. Nothing is assigned: no record is lost by it.
+    fn listen(&self) {
+        while self.consumer.poll(Duration::ZERO).is_some() {}
     }
 
     /// The topic's partitions; none where there is no such topic.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Option<usize>> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(topic), ANSWER)
-            .map_err(|error| meaning("asking the brokers", &error))?;
+        let metadata = self.ask("asking the brokers", ANSWER, |patience| {
+            self.consumer.fetch_metadata(Some(topic), patience)
+        })?;
         let Some(found) = metadata.topics().iter().find(|it| it.name() == topic) else {
             return Ok(None);
         };
@@ -295,10 +373,9 @@ impl Reader {
 
     /// Every topic whose name begins so.
     pub(crate) fn topics(&self, prefix: &str) -> Result<Vec<String>> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(None, ANSWER)
-            .map_err(|error| meaning("asking the brokers", &error))?;
+        let metadata = self.ask("asking the brokers", ANSWER, |patience| {
+            self.consumer.fetch_metadata(None, patience)
+        })?;
         let names = metadata.topics().iter().map(|it| it.name());
         Ok(names
             .filter(|name| name.starts_with(prefix))
@@ -308,26 +385,19 @@ impl Reader {
 
     /// How many brokers there are.
     pub(crate) fn brokers(&self) -> Result<usize> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some("__cdc"), ANSWER / 3)
-            .map_err(|error| meaning("asking the brokers", &error))?;
+        let metadata = self.ask("asking the brokers", ANSWER / 3, |patience| {
+            self.consumer.fetch_metadata(Some("__cdc"), patience)
+        })?;
         Ok(metadata.brokers().len())
     }
 
     /// Whether a partition was ever written to.
     pub(crate) fn is_empty(&self, topic: &str, partition: i32) -> Result<bool> {
-        let start = Instant::now();
-        loop {
-            match self.consumer.fetch_watermarks(topic, partition, ANSWER) {
-                Ok((_, high)) => return Ok(high == 0),
-                // A topic that was just made is not known everywhere yet.
-                Err(error) if is_passing(&error) && start.elapsed() < ANSWER => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(error) => return Err(meaning("asking for a partition's end", &error)),
-            }
-        }
+        // A topic that was just made is not known everywhere yet: that passes.
+        let (_, high) = self.ask("asking for a partition's end", ANSWER, |patience| {
+            self.consumer.fetch_watermarks(topic, partition, patience)
+        })?;
+        Ok(high == 0)
     }
 
     /// Gives every record of a partition to `take`, from its beginning to its present end.
@@ -387,6 +457,7 @@ fn is_passing(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::UnknownPartition
                 | RDKafkaErrorCode::LeaderNotAvailable
                 | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::OperationTimedOut
                 | RDKafkaErrorCode::Resolve
         )
     )
