@@ -84,6 +84,15 @@ const SINKS: &[SinkRow] = &[
             )?))
         },
     },
+    #[cfg(feature = "blackhole")]
+    SinkRow {
+        kind: "blackhole",
+        linger: Duration::from_millis(100),
+        make: |config, _| {
+            let section = config.section.parse()?;
+            Ok(Box::new(cdc_blackhole::Blackhole::new(section)))
+        },
+    },
 ];
 
 /// Where in the data directory a source keeps what is its own.

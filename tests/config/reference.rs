@@ -25,7 +25,7 @@ pub(crate) fn mysql() -> String {
 }
 
 /// Keys that have no default.
-const REQUIRED: [&[&str]; 12] = [
+const REQUIRED: [&[&str]; 14] = [
     &["name"],
     &["source"],
     &["source", "type"],
@@ -38,6 +38,8 @@ const REQUIRED: [&[&str]; 12] = [
     &["sinks", "lake", "url"],
     &["sinks", "events", "type"],
     &["sinks", "events", "brokers"],
+    &["sinks", "nothing", "type"],
+    &["sinks", "nothing", "path"],
 ];
 
 fn is_required(entry: &Entry) -> bool {
@@ -156,6 +158,7 @@ fn every_value_is_the_default() {
     same::<cdc_warehouse::WarehouseConfig>(&full, &bare, "warehouse");
     same::<cdc_lake::LakeConfig>(&full, &bare, "lake");
     same::<cdc_kafka::KafkaConfig>(&full, &bare, "events");
+    same::<cdc_blackhole::BlackholeConfig>(&full, &bare, "nothing");
     let section =
         |config: &Config| -> MysqlConfig { config.source.section.parse().expect("valid") };
     let of_mysql = read(&mysql()).expect("valid");
