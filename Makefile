@@ -16,7 +16,8 @@ export POSTGRES ?= 18
 SEEDS ?= 1..100
 SOURCE ?= postgres
 ROWS ?= 5000000
-W ?= W1 W2
+PAIRS ?= 3
+W ?= W1 W2 W3 W4
 
 .PHONY: help build demo test bench torture kafka setup fmt lint docs
 
@@ -41,9 +42,10 @@ test: setup ## formatting, lints, unit, conformance and integration tests, a sho
 	cargo test --workspace --locked --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-bench: setup ## W1 and W2 beside their floors: W="W1 W2" ROWS=5000000 PAIRS=3
+bench: setup ## speed beside the floors: W="W1 W2 W3 W4" INTO=duckdb,kafka ROWS=5000000 PAIRS=3 BASE=commit; LATENCY=1, GROWTH=1, QUIET=1
 	cargo build --release --locked --workspace --bins
-	@$(CARGO_TARGET_DIR)/release/bench --rows $(ROWS) --pairs $(or $(PAIRS),3) $(W)
+	@$(CARGO_TARGET_DIR)/release/bench --rows $(ROWS) --pairs $(PAIRS) $(if $(INTO),--into $(INTO)) $(if $(BASE),--base $(BASE)) \
+		$(if $(LATENCY)$(GROWTH)$(QUIET),$(if $(LATENCY),latency) $(if $(GROWTH),growth) $(if $(QUIET),idle huge),$(W))
 
 torture: setup ## the crash oracle: SEEDS=1..100 (or 7 or 3,9) SOURCE=postgres (or postgres-15, postgres-18, mysql, mariadb)
 	cargo build --locked --bin cdc

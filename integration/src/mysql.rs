@@ -258,6 +258,16 @@ impl Mysql {
         self.wanted.settings.push((name.into(), value.into()));
     }
 
+    /// The server's process.
+    ///
+    /// # Panics
+    ///
+    /// When the server is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
     /// Whose server it is.
     #[must_use]
     pub fn flavor(&self) -> Flavor {

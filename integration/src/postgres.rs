@@ -209,6 +209,16 @@ impl Postgres {
         self.wanted.settings.push((name.into(), value.into()));
     }
 
+    /// The process whose children are the sessions.
+    ///
+    /// # Panics
+    ///
+    /// When the server is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
     /// The major version.
     #[must_use]
     pub fn major(&self) -> u32 {
