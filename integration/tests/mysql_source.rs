@@ -94,38 +94,18 @@ fn source(url: &str, more: &str) -> MysqlSource {
     MysqlSource::new(config, "suite", &folder()).expect("a source")
 }
 
-/// The source suite, but for the cases that want numbers without a gap: here every row of the log has one, also of
-/// tables that are not captured, and an update has two, so that numbers do not depend on what is captured.
-macro_rules! suite {
-    ($fresh:expr) => {
-        cdc_api::source_conformance! { $fresh;
-            tables_are_found_and_the_origin_is_the_beginning
-            dropping_next_loses_nothing
-            a_mark_comes_after_all_that_was_committed
-            a_snapshot_is_what_the_stream_has_given_at_its_mark
-            chunks_of_a_later_snapshot_hold_the_table_too
-            a_key_change_is_a_pair
-            a_truncate_has_its_place
-            what_was_rolled_back_is_not_given
-            an_acknowledged_checkpoint_can_be_started_from
-            an_idle_source_says_nothing
-        }
-    };
-}
-use suite;
-
 mod on_mysql {
     async fn fresh() -> super::Fresh {
         super::Fresh::of(super::Flavor::MySql).await
     }
-    super::suite!(fresh);
+    cdc_api::source_conformance!(fresh);
 }
 
 mod on_mariadb {
     async fn fresh() -> super::Fresh {
         super::Fresh::of(super::Flavor::MariaDb).await
     }
-    super::suite!(fresh);
+    cdc_api::source_conformance!(fresh);
 }
 
 /// A captured table `t` with a row, and where its stream begins.
@@ -204,6 +184,24 @@ async fn every_way_to_connect_works_and_every_refusal_has_a_remedy() {
             .await
             .expect("TLS is what it requires");
         refused(&at("safe", ""), ErrorKind::Auth, "").await;
+        // By its certificate alone; the server's own is its authority.
+        server
+            .execute("CREATE USER known@'%' REQUIRE X509; CREATE USER both@'%' IDENTIFIED BY 'geheim' REQUIRE X509")
+            .await;
+        let shown = format!(
+            "sslcert={}&sslkey={}",
+            server.certificate().display(),
+            server.key().display()
+        );
+        connection(
+            &at("known", &format!("?sslmode=verify-full&{root}&{shown}")).replace(":geheim", ""),
+        )
+        .await
+        .expect("its certificate is enough");
+        connection(&at("both", &format!("?sslmode=require&{shown}")))
+            .await
+            .expect("certificate and password");
+        refused(&at("both", "?sslmode=require"), ErrorKind::Auth, "").await;
         refused(
             &at("cdc", "").replace("geheim", "falsch"),
             ErrorKind::Auth,
@@ -236,6 +234,27 @@ async fn every_way_to_connect_works_and_every_refusal_has_a_remedy() {
             "bind_address",
         )
         .await;
+    }
+}
+
+/// The server has the password's hash in its cache or not: the password goes by two ways, over plain connections too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cached_password_and_one_that_is_not_are_both_shown_over_every_connection() {
+    let server = Wanted::flavor(Flavor::MySql).tls().start().await;
+    server
+        .execute("CREATE USER cdc@'%' IDENTIFIED WITH caching_sha2_password BY 'geheim'")
+        .await;
+    let url = format!("mysql://cdc:geheim@127.0.0.1:{}/", server.port());
+    let socket = format!("mysql://cdc:geheim@/?socket={}", server.socket().display());
+    for url in [url.clone(), format!("{url}?sslmode=require"), socket] {
+        server.execute("FLUSH PRIVILEGES").await;
+        for way in ["in full", "from the cache"] {
+            connection(&url)
+                .await
+                .unwrap_or_else(|error| panic!("{url} {way}: {error}"));
+        }
+        let wrong = url.replace("geheim", "falsch");
+        refused(&wrong, ErrorKind::Auth, "ALTER USER").await;
     }
 }
 

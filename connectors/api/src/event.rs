@@ -38,7 +38,7 @@ pub enum ChangeEvent {
         hint: String,
     },
     /// Everything before it is complete; may cover many transactions, or none (an idle advance:
-    /// the same `seq`, a later position).
+    /// a later position, and the same `seq` unless numbers were left out).
     Commit(Checkpoint),
     /// The stream passes the point of a snapshot ([`crate::Snapshot::id`]) or of a
     /// [`crate::Source::mark`]: all changes that the snapshot can see have been given, and none

@@ -35,7 +35,8 @@ impl fmt::Display for Position {
 pub struct Checkpoint {
     /// The end of a transaction in the source's log.
     pub position: Position,
-    /// The `seq` of the last row change (or truncate) up to `position`; the next one is `seq + 1`.
+    /// The `seq` of the last row change (or truncate) up to `position`, or one after it that was
+    /// left out; the next one's is larger.
     pub seq: u64,
     /// `position` on the source's own scale of bytes (as in [`crate::ChangeBatch::offset`]): for
     /// lag figures only, never for ordering.

@@ -75,7 +75,9 @@ pub trait Source: Send + Sync {
     /// With the remedy, where the server refuses.
     async fn origin(&self) -> Result<Checkpoint>;
 
-    /// Starts the stream after `from`: the first row change has `seq` `from.seq + 1`.
+    /// Starts the stream after `from`: row changes have a `seq` above `from.seq`. Numbers rise
+    /// strictly and may have gaps: that the same rows have the same numbers, whatever is captured,
+    /// goes before that there are none left out (MySQL numbers every row of its log).
     ///
     /// `known` are the tables' shapes as of `from`, so that version numbers go on from there.
     /// One stream at a time; the earlier one is to be dropped first.

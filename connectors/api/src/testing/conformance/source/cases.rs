@@ -122,15 +122,22 @@ impl Stage {
     }
 }
 
-fn ops(history: &History) -> Vec<(u64, Op)> {
+/// What rows did, in their order: the numbers themselves may have gaps.
+fn ops(history: &History) -> Vec<Op> {
     history
         .told
-        .iter()
-        .filter_map(|(seq, told)| match told {
-            Told::Row { op, .. } => Some((*seq, *op)),
+        .values()
+        .filter_map(|told| match told {
+            Told::Row { op, .. } => Some(*op),
             _ => None,
         })
         .collect()
+}
+
+/// What was told in this place, from 1.
+fn nth(history: &History, place: usize) -> &Told {
+    let told = history.told.values().nth(place - 1);
+    told.expect("so much was told")
 }
 
 fn cells(values: &[Option<&str>]) -> Row {
@@ -158,7 +165,7 @@ pub async fn tables_are_found_and_the_origin_is_the_beginning(database: Box<dyn 
     );
 }
 
-/// Rows come in commit order, `seq` from 1 without a gap, each transaction's before its commit.
+/// Rows come in commit order, each transaction's before its commit.
 pub async fn transactions_come_whole_and_in_order(database: Box<dyn Database>) {
     let mut stage = Stage::begin(database).await;
     let items = stage.items.clone();
@@ -176,13 +183,13 @@ pub async fn transactions_come_whole_and_in_order(database: Box<dyn Database>) {
     assert_eq!(
         ops(&history),
         [
-            (1, Op::Insert),
-            (2, Op::Insert),
-            (3, Op::Update),
-            (4, Op::Delete),
-            (5, Op::Insert),
-            (6, Op::Delete),
-            (7, Op::Update),
+            Op::Insert,
+            Op::Insert,
+            Op::Update,
+            Op::Delete,
+            Op::Insert,
+            Op::Delete,
+            Op::Update,
         ]
     );
     assert_eq!(
@@ -191,8 +198,10 @@ pub async fn transactions_come_whole_and_in_order(database: Box<dyn Database>) {
     );
     let seqs: Vec<u64> = history.commits.iter().map(|commit| commit.seq).collect();
     assert!(seqs.is_sorted(), "commits go forward: {seqs:?}");
+    let before = |seq: u64| history.told.range(..=seq).count();
     assert!(
-        seqs.iter().all(|seq| [0, 2, 3, 6, 7].contains(seq)),
+        seqs.iter()
+            .all(|seq| [0, 2, 3, 6, 7].contains(&before(*seq))),
         "commits stand between transactions: {seqs:?}"
     );
 }
@@ -202,10 +211,7 @@ pub async fn a_restart_gives_the_same_rows_the_same_seq(database: Box<dyn Databa
     let mut stage = Stage::begin(database).await;
     stage.traffic(1).await;
     let whole = stage.history().await;
-    assert!(
-        whole.told.keys().copied().eq(1..=whole.seq()),
-        "no gap in seq"
-    );
+    assert!(whole.told.keys().next() > Some(&stage.origin.seq));
     for from in whole.commits.clone() {
         let source = stage.database.source();
         let known = [Arc::clone(&stage.table)];
@@ -395,14 +401,14 @@ pub async fn unchanged_large_values_are_absent_or_whole(database: Box<dyn Databa
     stage.commit(&[SetQty(items.clone(), 10, None)]).await;
     stage.commit(&[SetBody(items, 10, None)]).await;
     let history = stage.history().await;
-    let body = |seq: u64| match &history.told[&seq] {
+    let body = |place: usize| match nth(&history, place) {
         Told::Row { row, absent, .. } => (row[1].clone(), absent[1]),
         other => panic!("{other:?}"),
     };
-    let whole_or_absent = |seq: u64, expected: &str| match body(seq) {
+    let whole_or_absent = |place: usize, expected: &str| match body(place) {
         (None, true) => {}
-        (Some(body), false) => assert_eq!(&*body, expected, "seq {seq}"),
-        other => panic!("seq {seq}: {other:?}"),
+        (Some(body), false) => assert_eq!(&*body, expected, "row {place}"),
+        other => panic!("row {place}: {other:?}"),
     };
     assert_eq!(body(1), (Some(first.as_str().into()), false));
     whole_or_absent(2, &first);
@@ -430,10 +436,14 @@ pub async fn a_key_change_is_a_pair(database: Box<dyn Database>) {
         .await;
     let history = stage.history().await;
     let pairs = [Op::MoveOut, Op::MoveIn];
-    let expected: Vec<(u64, Op)> = (1..)
-        .zip([[Op::Insert; 2], pairs, pairs, pairs].concat())
-        .collect();
-    assert_eq!(ops(&history), expected);
+    assert_eq!(
+        ops(&history),
+        [[Op::Insert; 2], pairs, pairs, pairs].concat()
+    );
+    let seqs: Vec<u64> = history.told.keys().copied().collect();
+    for pair in seqs[2..].chunks(2) {
+        assert_eq!(pair[0] + 1, pair[1], "nothing stands between them");
+    }
     assert_eq!(
         history.rows(stage.table.id),
         [
@@ -459,8 +469,8 @@ pub async fn a_truncate_has_its_place(database: Box<dyn Database>) {
     stage.commit(&[stage.insert(4)]).await;
     let history = stage.history().await;
     let id = stage.table.id;
-    assert_eq!(history.told[&3], Told::Truncate(vec![id]));
-    assert_eq!(history.told[&5], Told::Truncate(vec![id]));
+    assert_eq!(*nth(&history, 3), Told::Truncate(vec![id]));
+    assert_eq!(*nth(&history, 5), Told::Truncate(vec![id]));
     assert_eq!(history.told.len(), 6);
     assert_eq!(
         history.rows(id),
@@ -515,10 +525,11 @@ pub async fn what_was_rolled_back_is_not_given(database: Box<dyn Database>) {
     stage.database.roll_back(&lost).await.expect("rolled back");
     stage.commit(&[stage.insert(2)]).await;
     let history = stage.history().await;
-    assert_eq!(ops(&history), [(1, Op::Insert), (2, Op::Insert)]);
+    assert_eq!(ops(&history), [Op::Insert, Op::Insert]);
 }
 
-/// A table's changes come from when it was captured on; before that it takes no `seq`.
+/// A table's changes come from when it was captured on. Where the log has those of every table, the
+/// earlier ones may come too, which the engine passes over.
 pub async fn a_table_captured_later_comes_from_then_on(database: Box<dyn Database>) {
     let mut stage = Stage::begin(database).await;
     let later = TableName::new(stage.database.schema(), "later");
@@ -533,11 +544,10 @@ pub async fn a_table_captured_later_comes_from_then_on(database: Box<dyn Databas
         .commit(&[Insert(later.clone(), 2, None, Some(2)), stage.insert(3)])
         .await;
     let history = stage.history().await;
-    assert_eq!(history.told.len(), 4, "{:#?}", history.told);
-    assert_eq!(
-        history.rows(tables["later"].id),
-        [cells(&[Some("2"), None, Some("2")])]
-    );
+    let rows = history.rows(tables["later"].id);
+    assert_eq!(history.told.len(), 3 + rows.len(), "{:#?}", history.told);
+    assert_eq!(rows.last(), Some(&cells(&[Some("2"), None, Some("2")])));
+    assert!(rows.len() <= 2);
 }
 
 /// After an acknowledgement the stream goes on from that checkpoint; the server is told at close.
@@ -561,7 +571,8 @@ pub async fn an_acknowledged_checkpoint_can_be_started_from(database: Box<dyn Da
     let mut stream = start(source.as_ref(), &upto, &[]).await;
     let mut later = History::from(&upto);
     later.read_all(source.as_ref(), stream.as_mut()).await;
-    assert_eq!(ops(&later), [(upto.seq + 1, Op::Insert)]);
+    assert_eq!(ops(&later), [Op::Insert]);
+    assert!(later.told.keys().next() > Some(&upto.seq));
 }
 
 /// Nothing but idle commits come while nothing happens.

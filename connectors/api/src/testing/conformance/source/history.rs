@@ -101,14 +101,11 @@ impl History {
             ChangeEvent::Failed { table, seq, .. } => self.wait(seq, Told::Failed(table)),
             ChangeEvent::Commit(checkpoint) => {
                 let last = self.waiting.keys().next_back();
-                if let Some(last) = last {
-                    assert_eq!(
-                        *last, checkpoint.seq,
-                        "a commit has the seq of its last row"
-                    );
-                } else if let Some(before) = self.commits.last() {
-                    assert_eq!(before.seq, checkpoint.seq, "an idle commit keeps the seq");
-                }
+                assert!(
+                    last.is_none_or(|last| *last <= checkpoint.seq),
+                    "a commit is behind its last row"
+                );
+                assert!(self.seq() <= checkpoint.seq, "commits go forward");
                 self.told.append(&mut self.waiting);
                 self.commits.push(checkpoint);
             }
@@ -123,6 +120,8 @@ impl History {
     }
 
     fn wait(&mut self, seq: u64, told: Told) {
+        let committed = self.commits.last().map_or(0, |commit| commit.seq);
+        assert!(seq > committed, "seq {seq} is behind its commit");
         assert!(
             !self.told.contains_key(&seq) && self.waiting.insert(seq, told).is_none(),
             "seq {seq} was given twice"
