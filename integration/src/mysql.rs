@@ -292,6 +292,12 @@ impl Mysql {
         self.path("server.crt")
     }
 
+    /// The private key of that certificate.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.path("server.key")
+    }
+
     /// `mysql://USER@127.0.0.1:PORT/DATABASE`, as a configuration has it.
     #[must_use]
     pub fn url(&self, user: &str, database: &str) -> String {

@@ -123,6 +123,10 @@ async fn started(seed: u64, kind: Kind, length: Length) -> Result<Tally, String>
                     Flavor::MariaDb => wanted.set("log-bin-compress", "ON"),
                 };
             }
+            // Of some, tables' shapes are not in the log.
+            if seed % 4 >= 2 {
+                wanted = wanted.unset("binlog-row-metadata");
+            }
             run_on::<Mysql>(wanted.start().await, seed, kind, length).await
         }
     }

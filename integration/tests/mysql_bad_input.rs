@@ -40,13 +40,6 @@ async fn settings_that_bend_the_log_are_refused_with_the_statement_that_mends_th
             ("binlog_format", "STATEMENT"),
             ("binlog_format", "MIXED"),
             ("binlog_row_image", "MINIMAL"),
-            (
-                "binlog_row_metadata",
-                match flavor {
-                    Flavor::MySql => "MINIMAL",
-                    Flavor::MariaDb => "NO_LOG",
-                },
-            ),
         ] {
             let mut scene = scene(Wanted::flavor(flavor), "").await;
             scene.execute(&format!("SET GLOBAL {name} = {value}")).await;
@@ -69,6 +62,35 @@ async fn settings_that_bend_the_log_are_refused_with_the_statement_that_mends_th
                 .await;
             scene.assert_equal().await;
         }
+    }
+}
+
+/// Also while the daemon streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_says_less_of_columns_is_warned_of_and_followed() {
+    for flavor in FLAVORS {
+        let mut scene = scene(Wanted::flavor(flavor), "").await;
+        scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+        let less = match flavor {
+            Flavor::MySql => "MINIMAL",
+            Flavor::MariaDb => "NO_LOG",
+        };
+        scene
+            .execute(&format!("SET GLOBAL binlog_row_metadata = {less}"))
+            .await;
+        let output = scene.daemon.cdc(&["check"]);
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("binlog_row_metadata = FULL"), "{said}");
+        let change = "ALTER TABLE shop.t ADD COLUMN u int unsigned NOT NULL DEFAULT 4294967295 FIRST; \
+            UPDATE shop.t SET v = 'less' WHERE id = 1";
+        scene.execute(change).await;
+        scene.assert_equal().await;
     }
 }
 

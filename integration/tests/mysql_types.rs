@@ -425,15 +425,29 @@ fn name_of<'t>(types: &'t [(String, String, Vec<String>)], table: &str) -> &'t s
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_is_the_same_by_snapshot_and_stream_and_at_the_source() {
     for flavor in FLAVORS {
-        // The server's own zone and character set must not change what arrives.
-        let server = Wanted::flavor(flavor)
-            .set("default-time-zone", "+05:30")
-            .set("character-set-server", "latin1")
-            .set("max-allowed-packet", "64M");
-        let types = utf8(types(flavor));
-        let (_, wrong) = differences(server.start().await, &types, "").await;
-        assert!(wrong.is_empty(), "{flavor}:\n{wrong}");
+        every_type(Wanted::flavor(flavor)).await;
     }
+}
+
+/// Names, signs, character sets and members are then what the snapshot has said.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_is_the_same_where_the_log_does_not_say_what_columns_are() {
+    for flavor in FLAVORS {
+        every_type(Wanted::flavor(flavor).unset("binlog-row-metadata")).await;
+    }
+}
+
+async fn every_type(server: Wanted) {
+    // The server's own zone and character set must not change what arrives.
+    let server = server
+        .set("default-time-zone", "+05:30")
+        .set("character-set-server", "latin1")
+        .set("max-allowed-packet", "64M")
+        .start()
+        .await;
+    let flavor = server.flavor();
+    let (_, wrong) = differences(server, &utf8(types(flavor)), "").await;
+    assert!(wrong.is_empty(), "{flavor}:\n{wrong}");
 }
 
 /// Text columns of the type table are meant to be in UTF-8 unless they say otherwise.
@@ -470,8 +484,12 @@ fn utf8(types: Vec<(String, String, Vec<String>)>) -> Vec<(String, String, Vec<S
 /// Of one byte each all of them, of the others what they have of many scripts.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_character_set_is_the_same_by_snapshot_and_stream_and_at_the_source() {
-    for flavor in FLAVORS {
-        let server = Mysql::start(flavor).await;
+    let servers = FLAVORS.map(Wanted::flavor).into_iter();
+    // Of MariaDB's logs the default says nothing of them.
+    let silent = Wanted::flavor(Flavor::MariaDb).unset("binlog-row-metadata");
+    for server in servers.chain([silent]) {
+        let server = server.start().await;
+        let flavor = server.flavor();
         let session = server.session().await;
         let query = "SELECT CHARACTER_SET_NAME, MAXLEN FROM information_schema.CHARACTER_SETS \
                      WHERE CHARACTER_SET_NAME NOT IN ('binary', 'filename') ORDER BY 1";
@@ -556,5 +574,67 @@ async fn dates_that_no_calendar_has_are_text_null_or_an_error_as_the_configurati
             "{flavor}:\n{wrong}"
         );
         drop(scene);
+    }
+}
+
+/// MariaDB's older format of times does not say in the log how many digits they have: those without any are read, and
+/// of those with some only the table is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn times_in_the_old_format_are_read_or_refused_alone() {
+    for metadata in ["FULL", "NO_LOG"] {
+        let server = Wanted::flavor(Flavor::MariaDb)
+            .set("mysql56-temporal-format", "OFF")
+            .set("binlog-row-metadata", metadata)
+            .start()
+            .await;
+        let create = "CREATE TABLE shop.plain (id int PRIMARY KEY, t time, d datetime, s timestamp NULL); \
+            INSERT INTO shop.plain VALUES (1, '-838:59:59', '2024-02-29 01:02:03', '2024-02-29 01:02:03'); \
+            CREATE TABLE shop.digits (id int PRIMARY KEY, t time(3), d datetime(6), s timestamp(1) NULL); \
+            INSERT INTO shop.digits VALUES (1, '12:34:56.789', '2024-02-29 01:02:03.5', NULL); \
+            CREATE TABLE shop.becomes (id int PRIMARY KEY, t time); INSERT INTO shop.becomes VALUES (1, '01:00:00'); \
+            CREATE SCHEMA other; CREATE TABLE other.digits (id int PRIMARY KEY, d datetime(6));";
+        let mut scene = Scene::on(server, create).await;
+        scene.daemon.start();
+        scene.daemon.settled().await;
+        // Its changes are in the log, of everybody's tables.
+        let change = "INSERT INTO other.digits VALUES (1, '2024-02-29 01:02:03.123456'), (2, NULL); \
+            UPDATE shop.digits SET d = NULL; \
+            INSERT INTO shop.plain VALUES (2, '838:59:59', '1000-01-01 00:00:00', '2038-01-19 03:14:07'), \
+              (3, '00:00:00', NULL, NULL), (4, '-00:00:01', '9999-12-31 23:59:59', '1970-01-01 00:00:01'); \
+            UPDATE shop.plain SET d = d + INTERVAL 1 SECOND; \
+            ALTER TABLE shop.becomes MODIFY t time(3); INSERT INTO shop.becomes VALUES (2, '02:00:00.123')";
+        scene.execute(change).await;
+        scene
+            .reads("SELECT count(*) AS c0 FROM shop.plain", "4")
+            .await;
+        scene
+            .daemon
+            .until("those with digits have stopped", LIMIT, |status| {
+                for table in status.sinks.iter().flat_map(|sink| &sink.tables) {
+                    let said = table.error.to_string();
+                    let wanted = match table.table.as_str() {
+                        "plain" => table.state == "streaming",
+                        _ => {
+                            table.state == "failed" && said.contains("mysql56_temporal_format = ON")
+                        }
+                    };
+                    if !wanted {
+                        return Err(format!("{} is {}: {said}", table.table, table.state));
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        let mend = "SET GLOBAL mysql56_temporal_format = ON; ALTER TABLE shop.digits FORCE; ALTER TABLE shop.becomes FORCE";
+        scene.execute(mend).await;
+        for table in ["shop.digits", "shop.becomes"] {
+            let copied = scene.daemon.succeed(&["snapshot", "--detach", table]);
+            copied.expect("it can be captured now");
+        }
+        scene.daemon.streaming().await;
+        scene
+            .execute("INSERT INTO shop.digits VALUES (2, '-12:34:56.789', '2024-02-29 01:02:03.123456', '2024-02-29 01:02:03.5')")
+            .await;
+        scene.assert_equal().await;
     }
 }

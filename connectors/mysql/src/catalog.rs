@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use cdc_api::{Result, TableName};
 
 use crate::connect::{Flavour, Session};
+use crate::decode::definition::charset_of;
 use crate::refusal::refused_with;
 
-pub(crate) use shape::{column_types, refusal, shape};
+pub(crate) use shape::{column_types, definition, refusal, shape};
 
 /// A table as the catalog has it now. A partitioned table is one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) struct CatalogTable {
     pub(crate) columns: Vec<CatalogColumn>,
     /// Indices into `columns` of the primary key, in key order; empty where there is none.
     pub(crate) key: Vec<usize>,
+    /// The character set of columns that are made without one, where its name is known.
+    pub(crate) charset: Option<String>,
     /// `InnoDB`.
     pub(crate) engine: String,
     /// Whether the server keeps old versions of its rows by itself (MariaDB).
@@ -90,7 +93,7 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
     let found = session
         .query(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_TYPE, CREATE_TIME, \
-                    COALESCE(TABLE_ROWS, 0), COALESCE(DATA_LENGTH, 0) \
+                    COALESCE(TABLE_ROWS, 0), COALESCE(DATA_LENGTH, 0), TABLE_COLLATION \
              FROM information_schema.TABLES \
              WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {of_table}"
         ))
@@ -116,6 +119,7 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
             cascade: None,
             rows: row.number(5)?,
             bytes: row.number(6)?,
+            charset: row.get(7).and_then(charset_of).map(str::to_owned),
             name,
         });
     }

@@ -147,11 +147,6 @@ impl Variables {
             "FULL",
             "updates and deletes lack values; sessions that are open keep what they have",
         ));
-        findings.push(self.is(
-            "binlog_row_metadata",
-            "FULL",
-            "the log does not tell names, signs and character sets of columns",
-        ));
         if self.flavour == Flavour::MySql && !self.get("binlog_row_value_options").is_empty() {
             findings.push(Finding::error(
                 "binlog_row_value_options",
@@ -184,6 +179,19 @@ impl Variables {
                 self.set("gtid_strict_mode", "ON"),
             ),
         }];
+        let metadata = self.get("binlog_row_metadata");
+        findings.push(match metadata {
+            "FULL" => Finding::ok("binlog_row_metadata", "FULL"),
+            _ => Finding::warning(
+                "binlog_row_metadata",
+                format!(
+                    "is {metadata}: the log does not tell names, signs and character sets of columns; \
+                     they are followed through every ALTER TABLE, and a table stops at one that is not \
+                     understood"
+                ),
+                self.set("binlog_row_metadata", "FULL"),
+            ),
+        });
         findings.push(self.retention());
         if self.get("binlog_order_commits") == "OFF" {
             findings.push(Finding::warning(
@@ -428,11 +436,6 @@ mod tests {
                 "SET PERSIST binlog_row_image = FULL",
             ),
             (
-                "binlog_row_metadata",
-                "MINIMAL",
-                "SET PERSIST binlog_row_metadata = FULL",
-            ),
-            (
                 "binlog_row_value_options",
                 "PARTIAL_JSON",
                 "SET PERSIST binlog_row_value_options = ''",
@@ -450,6 +453,8 @@ mod tests {
     fn what_may_bite_later_is_warned_of() {
         for (flavour, name, value) in [
             (Flavour::MySql, "gtid_mode", "OFF"),
+            (Flavour::MySql, "binlog_row_metadata", "MINIMAL"),
+            (Flavour::MariaDb, "binlog_row_metadata", "NO_LOG"),
             (Flavour::MariaDb, "gtid_strict_mode", "OFF"),
             (Flavour::MySql, "binlog_expire_logs_seconds", "3600"),
             (Flavour::MySql, "binlog_order_commits", "OFF"),

@@ -3,6 +3,7 @@
 use cdc_api::{BatchLimits, Checkpoint};
 
 use crate::decode::decoder::{Answer, Decoder, Setup, Step};
+use crate::decode::definition::kept::KeptDefinitions;
 use crate::decode::prepared::PreparedFiles;
 use crate::position::{GtidSet, Gtids, MariaGtids, Place};
 use crate::types::TypeOptions;
@@ -26,6 +27,10 @@ pub fn log(bytes: &[u8]) {
         offset: 4,
     };
     let Ok(prepared) = PreparedFiles::open(std::env::temp_dir().join("cdc-mysql-fuzz"), &place)
+    else {
+        return;
+    };
+    let Ok(definitions) = KeptDefinitions::open(std::env::temp_dir().join("cdc-mysql-fuzz"), 0)
     else {
         return;
     };
@@ -55,6 +60,9 @@ pub fn log(bytes: &[u8]) {
         options: TypeOptions::default(),
         checksum: false,
         prepared,
+        definitions,
+        wants: Box::new(|_| true),
+        lower_names: false,
         moved_to: None,
     };
     let mut decoder = Decoder::new(place, &from, setup);

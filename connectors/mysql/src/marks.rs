@@ -9,12 +9,12 @@
 //! later than when all that its view has is given. Where the view was taken under a lock that is one
 //! place. A mark that can no longer be given so is refused when it is asked for, never given late.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
-use cdc_api::TableSchema;
 use tokio::sync::Notify;
 
+use crate::decode::definition::Described;
 use crate::position::mariadb::MariaGtid;
 use crate::position::mysql::Gtid;
 use crate::position::{Gtids, Place, file_number};
@@ -45,7 +45,7 @@ pub(crate) struct Mark {
     pub(crate) place: Place,
     /// The tables of a snapshot, as they are in it. Its mark is given again by a later stream, as long as it lives;
     /// a mark without tables until the engine has it.
-    pub(crate) tables: Option<Vec<Arc<TableSchema>>>,
+    pub(crate) tables: Option<Vec<Described>>,
     given: bool,
 }
 
@@ -108,7 +108,7 @@ impl Marks {
 
     /// Asks for a mark at `place`. False, and nothing is asked, where it is a snapshot's and the
     /// stream has taken up a transaction that is not before the place.
-    pub(crate) fn ask(&self, id: u64, place: Place, tables: Option<Vec<Arc<TableSchema>>>) -> bool {
+    pub(crate) fn ask(&self, id: u64, place: Place, tables: Option<Vec<Described>>) -> bool {
         let mut state = self.state();
         let passed = state.taken.as_ref().is_some_and(|it| !place.covers(it));
         if tables.is_some() && passed {

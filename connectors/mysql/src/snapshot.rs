@@ -88,8 +88,13 @@ impl TableView {
         let mut shapes = Vec::with_capacity(found.len());
         let mut reading = HashMap::new();
         for ((table, earlier), asked) in zip(zip(&found, before), tables) {
-            if (&table.columns, &table.key, &table.created)
-                != (&earlier.columns, &earlier.key, &earlier.created)
+            if (&table.columns, &table.key, &table.charset, &table.created)
+                != (
+                    &earlier.columns,
+                    &earlier.key,
+                    &earlier.charset,
+                    &earlier.created,
+                )
             {
                 return Err(Error::transient(format!(
                     "{} was altered while its view was opened",

@@ -1,4 +1,5 @@
-//! Where a flavor's programs are, and the data folder that every server's is a copy of.
+//! Where a flavor's programs are, and the data folder that every server's is a copy of. MariaDB's are the system's, or
+//! those in the tree that `$CDC_MARIADB` names (`TREE/usr`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +23,10 @@ impl Programs {
                 let base = unprivileged::servers().join("mysql-9/usr");
                 (base.join("sbin/mysqld"), base)
             }
-            Flavor::MariaDb => (PathBuf::from("/usr/sbin/mariadbd"), PathBuf::from("/usr")),
+            Flavor::MariaDb => {
+                let base = std::env::var_os("CDC_MARIADB").map_or("/usr".into(), PathBuf::from);
+                (base.join("sbin/mariadbd"), base)
+            }
         };
         assert!(
             server.exists(),
@@ -40,22 +44,27 @@ impl Programs {
     pub(super) fn server(&self, folder: &Path) -> Command {
         let mut command = unprivileged::command(&self.server, folder, "KILL");
         command.arg("--no-defaults");
-        if self.flavor == Flavor::MySql {
-            command.arg(format!("--basedir={}", self.base.display()));
-            command.arg(format!(
-                "--lc-messages-dir={}",
-                self.base.join("share/mysql").display()
-            ));
-            command.arg(format!(
-                "--character-sets-dir={}",
-                self.base.join("share/mysql/charsets").display()
-            ));
-            command.arg(format!(
-                "--plugin-dir={}",
-                self.base.join("lib/mysql/plugin").display()
-            ));
-        }
+        self.unpacked(&mut command);
         command
+    }
+
+    /// Tells a program of a tree that is not the system's where its files are.
+    fn unpacked(&self, command: &mut Command) {
+        if self.base == Path::new("/usr") {
+            return;
+        }
+        let share = match self.flavor {
+            Flavor::MySql => "share/mysql",
+            Flavor::MariaDb => "share/mariadb",
+        };
+        for (name, folder) in [
+            ("basedir", self.base.clone()),
+            ("lc-messages-dir", self.base.join(share)),
+            ("character-sets-dir", self.base.join(share).join("charsets")),
+            ("plugin-dir", self.base.join("lib/mysql/plugin")),
+        ] {
+            command.arg(format!("--{name}={}", folder.display()));
+        }
     }
 
     pub(super) fn program(&self, name: &str, folder: &Path) -> Command {
@@ -99,6 +108,9 @@ impl Programs {
                         "--skip-test-db",
                         "--innodb-log-file-size=32M",
                     ]);
+                    if self.base != Path::new("/usr") {
+                        command.arg(format!("--basedir={}", self.base.display()));
+                    }
                     command
                 }
             };

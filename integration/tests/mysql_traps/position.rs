@@ -179,8 +179,18 @@ async fn a_replica_that_is_promoted_is_followed() {
             .await
             .started()
             .await;
+        // Some transactions of MySQL have a tag in their names.
+        let (tag, untag) = match flavor {
+            Flavor::MySql => (
+                "SET SESSION gtid_next = 'AUTOMATIC:cdc';",
+                "SET SESSION gtid_next = 'AUTOMATIC';",
+            ),
+            Flavor::MariaDb => ("", ""),
+        };
         scene
-            .execute("UPDATE shop.t SET v = 'before' WHERE id < 50")
+            .execute(&format!(
+                "{tag} UPDATE shop.t SET v = 'tagged' WHERE id < 60; {untag} UPDATE shop.t SET v = 'before' WHERE id < 50"
+            ))
             .await;
         scene.assert_equal().await;
         eventually("the replica has it all", LIMIT, || async {
@@ -203,7 +213,9 @@ async fn a_replica_that_is_promoted_is_followed() {
         replica.execute(wait).await;
         scene.server = replica;
         scene
-            .execute("UPDATE shop.t SET v = 'after' WHERE id > 970")
+            .execute(&format!(
+                "{tag} UPDATE shop.t SET v = 'after' WHERE id > 970; {untag}"
+            ))
             .await;
         scene.daemon.kill();
         scene.daemon.configure(&standard_config(
@@ -213,4 +225,38 @@ async fn a_replica_that_is_promoted_is_followed() {
         scene.daemon.start_streaming().await;
         scene.assert_equal().await;
     }
+}
+
+/// Names with tags count beside those without, and each tag by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_with_tags_in_their_names_are_read_once() {
+    let mut scene = streaming(Wanted::flavor(Flavor::MySql), "").await;
+    for (number, tag) in [
+        "AUTOMATIC:one",
+        "AUTOMATIC",
+        "AUTOMATIC:two",
+        "AUTOMATIC:one",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if number % 2 == 1 {
+            scene.assert_equal().await;
+            scene.daemon.kill();
+        }
+        scene
+            .execute(&format!(
+                "SET SESSION gtid_next = '{tag}'; INSERT INTO shop.t VALUES ({}, '{tag}', 'w'); \
+                 UPDATE shop.t SET v = '{tag}' WHERE id % 7 = {number}; SET SESSION gtid_next = 'AUTOMATIC'; \
+                 UPDATE shop.t SET w = '{number}' WHERE id % 5 = {number}",
+                20_000 + number
+            ))
+            .await;
+        if number % 2 == 1 {
+            scene.daemon.start_streaming().await;
+        }
+    }
+    scene.assert_equal().await;
+    let position = scene.daemon.log();
+    assert!(position.contains(":one:"), "the position has the tag");
 }

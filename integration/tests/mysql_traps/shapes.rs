@@ -149,3 +149,125 @@ async fn invisible_and_generated_columns_are_the_same_by_snapshot_and_stream() {
         scene.assert_equal().await;
     }
 }
+
+/// Statements of which no row is logged, each the first thing about its table after a restart, and whether the sinks
+/// follow it: those that they cannot follow stop their table.
+const WITHOUT_ROWS: &[(&str, bool)] = &[
+    ("ADD COLUMN a int NOT NULL DEFAULT 7", true),
+    (
+        "ADD COLUMN a int, ADD COLUMN b char(3) NOT NULL DEFAULT 'x' FIRST",
+        true,
+    ),
+    ("ADD COLUMN a int NOT NULL AFTER id", true),
+    ("DROP COLUMN w", true),
+    ("DROP COLUMN n, ADD COLUMN a int DEFAULT 3", true),
+    ("MODIFY n bigint DEFAULT 1", true),
+    ("MODIFY v varchar(200)", true),
+    ("MODIFY v varchar(60) DEFAULT 'q' COMMENT 'c'", true),
+    ("MODIFY m enum('x', 'y', 'z')", true),
+    ("MODIFY m enum('y', 'x')", true),
+    ("ALTER COLUMN n SET DEFAULT 9", true),
+    ("COMMENT = 'c', ADD INDEX (n)", true),
+    ("CONVERT TO CHARACTER SET latin1", true),
+    ("CONVERT TO CHARACTER SET utf8mb3", true),
+    ("MODIFY w mediumtext AFTER id", true),
+    ("ENGINE = InnoDB", true),
+    ("RENAME COLUMN v TO renamed", false),
+    ("CHANGE v again varchar(60)", false),
+    (
+        "ADD COLUMN a timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)",
+        false,
+    ),
+    ("ADD COLUMN a bigint NOT NULL DEFAULT (id * 2)", false),
+    (
+        "ADD COLUMN a int GENERATED ALWAYS AS (id * 2) STORED",
+        false,
+    ),
+    (
+        "ADD COLUMN a int GENERATED ALWAYS AS (id * 3) VIRTUAL",
+        false,
+    ),
+    ("ADD COLUMN a bigint AUTO_INCREMENT UNIQUE", false),
+    ("DROP PRIMARY KEY, ADD PRIMARY KEY (id, n)", false),
+    ("MODIFY v varchar(3)", false),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_without_rows_are_followed_or_stop_their_table_right_after_a_restart() {
+    for flavor in FLAVORS {
+        let table = |place: usize| format!("shop.c{place:02}");
+        let mut more = String::new();
+        for place in 0..WITHOUT_ROWS.len() {
+            more.push_str(&format!(
+                "CREATE TABLE {t} (id int PRIMARY KEY, v varchar(60), w mediumtext, m enum('x', 'y'), n int DEFAULT 1) \
+                   CHARACTER SET utf8mb4; \
+                 INSERT INTO {t} SELECT i, 'Zaphod', 'w', 'y', i FROM work.n WHERE i < 20;",
+                t = table(place)
+            ));
+        }
+        let mut scene = streaming(Wanted::flavor(flavor), &more).await;
+        scene.assert_equal().await;
+        scene.daemon.kill();
+        for (place, (change, _)) in WITHOUT_ROWS.iter().enumerate() {
+            let t = table(place);
+            // What does not fit is cut there, and refused elsewhere.
+            let mode = match change.contains("varchar(3)") {
+                true => "SET SESSION sql_mode = ''",
+                false => "SET SESSION sql_mode = 'STRICT_TRANS_TABLES'",
+            };
+            let rows = format!("UPDATE {t} SET m = 'x' WHERE id = 3; DELETE FROM {t} WHERE id = 4");
+            scene
+                .execute(&format!("{mode}; ALTER TABLE {t} {change}; {rows}"))
+                .await;
+        }
+        scene.daemon.start();
+        let mut stopped = Vec::new();
+        scene
+            .daemon
+            .until("what cannot be followed has stopped", LIMIT, |status| {
+                stopped.clear();
+                for known in status.sinks.iter().flat_map(|sink| &sink.tables) {
+                    let follows = match known.table.strip_prefix('c') {
+                        Some(place) => WITHOUT_ROWS[place.parse::<usize>().expect("a place")].1,
+                        None => true,
+                    };
+                    let name = format!("{}.{}", known.schema, known.table);
+                    let said = known.error.to_string();
+                    match (known.state.as_str(), follows) {
+                        ("streaming", true) => {}
+                        ("failed", false) if said.contains(&format!("cdc snapshot {name}")) => {
+                            stopped.push(name);
+                        }
+                        (state, _) => return Err(format!("{name} is {state}: {said}")),
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        stopped.sort();
+        stopped.dedup();
+        for name in &stopped {
+            let copied = scene.daemon.succeed(&["snapshot", "--detach", name]);
+            copied.expect("it is copied anew");
+        }
+        scene.daemon.streaming().await;
+        scene.assert_equal().await;
+    }
+}
+
+/// A server may take names in any case for the same, and log statements as they were written.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_tables_are_understood_in_the_case_that_the_server_keeps() {
+    let wanted = Wanted::flavor(Flavor::MariaDb).set("lower-case-table-names", "1");
+    let mut scene = streaming(wanted, "").await;
+    scene.assert_equal().await;
+    scene
+        .execute(
+            "TRUNCATE Shop.T; INSERT INTO SHOP.t VALUES (1, 'v', 'w'); \
+             ALTER TABLE sHop.T ADD COLUMN x int NOT NULL DEFAULT 7; INSERT INTO shop.T VALUES (2, 'v', 'w', 8)",
+        )
+        .await;
+    scene.assert_equal().await;
+    let count = "SELECT count(*) AS c0 FROM shop.t WHERE x IS NOT NULL";
+    assert_eq!(scene.daemon.value(count), Ok(Some("2".into())));
+}

@@ -3,6 +3,7 @@
 use cdc_api::{Error, Identity, Result, TableSchema};
 
 use super::{CatalogTable, quoted};
+use crate::decode::definition::{DefinedColumn, Definition};
 use crate::position::table_id;
 use crate::types::{ColumnType, TypeOptions};
 
@@ -55,6 +56,31 @@ pub(crate) fn shape(
     ))
 }
 
+/// The table's definition, for a log that does not say it.
+pub(crate) fn definition(table: &CatalogTable) -> Definition {
+    let columns = table.columns.iter().map(|column| DefinedColumn {
+        name: column.name.clone(),
+        column_type: column.column_type.clone(),
+        charset: column.charset.clone(),
+        nullable: Some(column.nullable),
+        generated: column.generated,
+    });
+    Definition {
+        charset: table.charset.clone(),
+        columns: columns.collect(),
+        key: table
+            .key
+            .iter()
+            .map(|&index| table.columns[index].name.clone())
+            .collect(),
+    }
+}
+
+/// Whether a type of MariaDB is a time with a fraction in the old format, which it says in a comment.
+fn old_fraction(column_type: &str) -> bool {
+    column_type.contains("mariadb-5.3") && column_type.contains('(')
+}
+
 /// Why the table cannot be captured, with the statement that mends it. `allowed`: the user takes it
 /// although foreign keys change it beside the log.
 pub(crate) fn refusal(table: &CatalogTable, allowed: bool) -> Option<Error> {
@@ -77,6 +103,19 @@ pub(crate) fn refusal(table: &CatalogTable, allowed: bool) -> Option<Error> {
         ))
         .hint(format!(
             "ALTER TABLE {statement} DROP SYSTEM VERSIONING, or exclude it"
+        ))
+    } else if let Some(column) = table
+        .columns
+        .iter()
+        .find(|it| old_fraction(&it.column_type))
+    {
+        Error::unsupported(format!(
+            "the column {} of {name} holds fractions of a second in the format before MySQL 5.6, which \
+             the log does not tell",
+            cdc_api::schema::quote_identifier(&column.name)
+        ))
+        .hint(format!(
+            "SET GLOBAL mysql56_temporal_format = ON; ALTER TABLE {statement} FORCE; or exclude it"
         ))
     } else if let (Some(constraint), false) = (&table.cascade, allowed) {
         Error::unsupported(format!(
@@ -116,6 +155,7 @@ mod tests {
             name: TableName::new("shop", "orders"),
             columns: vec![column("v", "double"), column("id", "bigint unsigned")],
             key: vec![1],
+            charset: None,
             engine: "InnoDB".to_owned(),
             versioned: false,
             created: "2026-01-01 00:00:00".to_owned(),

@@ -192,6 +192,8 @@ pub(crate) struct Begun {
     pub(crate) standalone: bool,
     /// MariaDB: it prepares this XA transaction.
     pub(crate) prepares: Option<Vec<u8>>,
+    /// MariaDB: its statement of DDL only begins to run, or has failed (`binlog_alter_two_phase`).
+    pub(crate) inert: bool,
 }
 
 /// A transaction's name.
@@ -233,6 +235,7 @@ pub(crate) fn gtid(kind: u8, body: &[u8]) -> Result<Begun> {
         length: None,
         standalone: false,
         prepares: None,
+        inert: false,
     };
     // What follows came with 5.7 and 8.0.
     if wire.take(17).is_ok()
@@ -317,6 +320,7 @@ pub(crate) fn tagged_gtid(body: &[u8]) -> Result<Begun> {
         length,
         standalone: false,
         prepares: None,
+        inert: false,
     })
 }
 
@@ -326,6 +330,8 @@ pub(crate) fn maria_gtid(header: &Header, body: &[u8]) -> Result<Begun> {
     const GROUP_COMMIT: u8 = 2;
     const PREPARED: u8 = 64;
     const COMPLETED: u8 = 128;
+    const START_ALTER: u8 = 2;
+    const ROLLBACK_ALTER: u8 = 8;
     let mut wire = Wire(body);
     let sequence = wire.u64()?;
     let domain = wire.u32()?;
@@ -341,6 +347,8 @@ pub(crate) fn maria_gtid(header: &Header, body: &[u8]) -> Result<Begun> {
         let data = wire.take(global + branch)?;
         prepares = (flags & PREPARED != 0).then(|| xid(format, data, global));
     }
+    // Behind it is padding, where there are no more flags.
+    let more = wire.u8().unwrap_or(0);
     Ok(Begun {
         name: Some(AnyGtid::Maria(MariaGtid {
             domain,
@@ -351,6 +359,7 @@ pub(crate) fn maria_gtid(header: &Header, body: &[u8]) -> Result<Begun> {
         length: None,
         standalone: flags & STANDALONE != 0,
         prepares,
+        inert: more & (START_ALTER | ROLLBACK_ALTER) != 0,
     })
 }
 
@@ -380,6 +389,38 @@ pub(crate) struct Query<'a> {
     pub(crate) schema: &'a [u8],
     /// The text.
     pub(crate) text: &'a [u8],
+    /// The session's settings, as far as the log has them (`Query_event::status_vars`).
+    pub(crate) variables: &'a [u8],
+}
+
+impl Query<'_> {
+    /// The session's `sql_mode`, and the collation whose character set the text is in; 0 and `None`
+    /// where the log does not say it.
+    pub(crate) fn written_under(&self) -> (u64, Option<u64>) {
+        const FLAGS: u8 = 0;
+        const SQL_MODE: u8 = 1;
+        const CATALOG: u8 = 2;
+        const AUTO_INCREMENT: u8 = 3;
+        const CHARSET: u8 = 4;
+        const CATALOG_NZ: u8 = 6;
+        let mut wire = Wire(self.variables);
+        let mut mode = 0;
+        // In this order; what comes behind them is of other lengths.
+        let charset = loop {
+            let known = match wire.u8() {
+                Ok(FLAGS | AUTO_INCREMENT) => wire.u32().map(drop),
+                Ok(SQL_MODE) => wire.u64().map(|it| mode = it),
+                Ok(CATALOG) => wire.counted().and_then(|_| wire.u8().map(drop)),
+                Ok(CATALOG_NZ) => wire.counted().map(drop),
+                Ok(CHARSET) => break wire.u16().ok().map(u64::from),
+                _ => break None,
+            };
+            if known.is_err() {
+                break None;
+            }
+        };
+        (mode, charset)
+    }
 }
 
 /// QUERY, and MariaDB's compressed one, whose text is then still compressed.
@@ -390,12 +431,13 @@ pub(crate) fn query(body: &[u8]) -> Result<Query<'_>> {
     let schema = usize::from(wire.u8()?);
     wire.u16()?;
     let variables = usize::from(wire.u16()?);
-    wire.take(variables)?;
+    let variables = wire.take(variables)?;
     let schema = wire.take(schema)?;
     wire.u8()?;
     Ok(Query {
         schema,
         text: wire.rest(),
+        variables,
     })
 }
 

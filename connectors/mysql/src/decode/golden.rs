@@ -11,6 +11,7 @@ use cdc_api::testing::canonical;
 use cdc_api::{BatchLimits, ChangeEvent, Checkpoint};
 
 use super::decoder::{Answer, Decoder, Setup, Step};
+use super::definition::kept::KeptDefinitions;
 use super::prepared::PreparedFiles;
 use super::shape::{NotedColumn, Notes};
 use crate::position::{Gtids, Place};
@@ -83,7 +84,10 @@ pub(crate) fn decoder(gtids: Gtids, zero_dates: ZeroDates, limits: BatchLimits) 
         },
         options: TypeOptions { zero_dates },
         checksum: true,
-        prepared: PreparedFiles::open(folder, &place).expect("an empty folder"),
+        prepared: PreparedFiles::open(folder.clone(), &place).expect("an empty folder"),
+        definitions: KeptDefinitions::open(folder, 0).expect("an empty folder"),
+        wants: Box::new(|_| false),
+        lower_names: false,
         moved_to: None,
     };
     Decoder::new(place, &from, setup)

@@ -1,17 +1,19 @@
 //! A table's shape at a place in the log: what the table map says, what the catalog adds, and what
 //! was known before.
 //!
-//! Invariant: columns, types and key are the log's alone; the catalog, which may be later, adds only
-//! what the log cannot say (MariaDB's UUID, INET and VECTOR, generated columns), and for columns of
-//! the same name. A version number rises only when the shape differs.
+//! Invariant: columns, types and key are the log's alone, with what its statements made of the
+//! definition in the last snapshot; the catalog, which may be later, adds only what the log cannot
+//! say (MariaDB's UUID, INET and VECTOR, generated columns), where there is no such definition, and
+//! for columns of the same name. A version number rises only when the shape differs.
 
 use std::sync::Arc;
 
-use cdc_api::{Column, Error, ErrorKind, Identity, Result, TableSchema};
+use cdc_api::{Column, Error, ErrorKind, Identity, Result, TableName, TableSchema};
 
+use super::definition::{DefinedColumn, Definition};
 use super::statement::{Added, Existing};
 use super::table::TableVersion;
-use super::table_map::{NamedColumn, TableMap};
+use super::table_map::{self, NamedColumn, TableMap};
 use crate::position::table_id;
 use crate::types::charset::Collations;
 use crate::types::{ColumnKind, ColumnType, TypeOptions};
@@ -38,6 +40,8 @@ pub(crate) struct NotedColumn {
 
 /// What a shape is made of, beside the table map.
 pub(crate) struct Context<'a> {
+    /// The table.
+    pub(crate) name: &'a TableName,
     /// The server's collations.
     pub(crate) collations: &'a Collations,
     /// The configuration's choices.
@@ -48,6 +52,10 @@ pub(crate) struct Context<'a> {
     pub(crate) known: Option<&'a Arc<TableSchema>>,
     /// Columns that the log says were added since.
     pub(crate) added: &'a [Added],
+    /// Whether values that did not fit a new type of their column were cut since.
+    pub(crate) cut: bool,
+    /// The definition here, or why it is not known.
+    pub(crate) defined: Result<&'a Definition, &'a str>,
 }
 
 /// The version of a table that rows after `map` have.
@@ -63,7 +71,7 @@ pub(crate) fn version(map: &TableMap, context: &Context<'_>) -> Result<TableVers
 }
 
 fn shape(map: &TableMap, context: &Context<'_>) -> Result<TableVersion> {
-    let (named, mut key) = map.columns(context.collations, context.options)?;
+    let (named, mut key) = map.columns(context.collations, context.options, context.defined)?;
     let mut columns = Vec::with_capacity(named.len());
     let mut types = Vec::with_capacity(named.len());
     for mut column in named {
@@ -97,6 +105,14 @@ fn shape(map: &TableMap, context: &Context<'_>) -> Result<TableVersion> {
 
 /// MariaDB's types that look like others in the log.
 fn overlay(column: &mut NamedColumn, context: &Context<'_>) {
+    if let Some(defined) = defined(context, &column.name) {
+        if let Ok(said) = defined.resolve(context.options)
+            && table_map::looks_like(&said.kind, &column.column_type.kind)
+        {
+            column.column_type = said;
+        }
+        return;
+    }
     let noted = context
         .notes
         .and_then(|notes| notes.columns.iter().find(|it| it.name == column.name))
@@ -105,27 +121,20 @@ fn overlay(column: &mut NamedColumn, context: &Context<'_>) {
         .known
         .and_then(|known| known.columns.iter().find(|it| it.name == column.name))
         .map(|known| known.source_type.as_str());
-    let bytes = match &column.column_type.kind {
-        ColumnKind::Char { length, charset } => length * charset.width(),
-        ColumnKind::Binary { length } | ColumnKind::Varbinary { length } => *length,
-        _ => return,
-    };
-    let fixed = !matches!(column.column_type.kind, ColumnKind::Varbinary { .. });
     for said in [noted, known].into_iter().flatten() {
-        let Ok(said) = ColumnType::of_catalog(said, None, context.options) else {
-            continue;
-        };
-        let fits = match &said.kind {
-            ColumnKind::Uuid | ColumnKind::Inet6 => fixed && bytes == 16,
-            ColumnKind::Inet4 => fixed && bytes == 4,
-            ColumnKind::Vector { dimensions } => !fixed && dimensions.checked_mul(4) == Some(bytes),
-            _ => false,
-        };
-        if fits {
+        if let Ok(said) = ColumnType::of_catalog(said, None, context.options)
+            && table_map::looks_like(&said.kind, &column.column_type.kind)
+        {
             column.column_type = said;
             return;
         }
     }
+}
+
+/// A column of the definition that is known.
+fn defined<'a>(context: &Context<'a>, name: &str) -> Option<&'a DefinedColumn> {
+    let definition = context.defined.ok()?;
+    definition.columns.iter().find(|it| it.name == name)
 }
 
 fn describe(named: &NamedColumn, context: &Context<'_>) -> Result<Column> {
@@ -137,13 +146,24 @@ fn describe(named: &NamedColumn, context: &Context<'_>) -> Result<Column> {
     let before = context
         .known
         .and_then(|known| known.columns.iter().find(|it| it.name == named.name));
-    column.generated = match (noted, before) {
-        (Some(noted), _) => noted.generated,
-        (None, Some(before)) => before.generated,
-        (None, None) => false,
+    column.generated = match (defined(context, &named.name), noted, before) {
+        (Some(defined), _, _) => defined.generated,
+        (None, Some(noted), _) => noted.generated,
+        (None, None, Some(before)) => before.generated,
+        (None, None, None) => false,
     };
     if let Some(before) = before {
-        narrowed(before, &column)?;
+        narrowed(before, &column, context)?;
+        if context.cut && before.source_type != column.source_type {
+            return Err(Error::unsupported(format!(
+                "the column {} was changed from {} to {} under an sql_mode that cuts values which do not \
+                 fit",
+                cdc_api::schema::quote_identifier(&column.name),
+                before.source_type,
+                column.source_type
+            ))
+            .hint(format!("cdc snapshot {}", context.name)));
+        }
         if before.source_type == column.source_type {
             column.existing.clone_from(&before.existing);
         }
@@ -168,7 +188,7 @@ fn describe(named: &NamedColumn, context: &Context<'_>) -> Result<Column> {
             "what older rows hold in the added column {} is not in the log",
             cdc_api::schema::quote_identifier(&named.name)
         ))
-        .hint("run cdc snapshot for the table")
+        .hint(format!("cdc snapshot {}", context.name))
     };
     column.existing = match existing {
         None | Some(Existing::Null) if column.nullable => None,
@@ -183,7 +203,7 @@ fn describe(named: &NamedColumn, context: &Context<'_>) -> Result<Column> {
 }
 
 /// Refuses a change of type under which older values are others, though Arrow's type is the same.
-fn narrowed(before: &Column, after: &Column) -> Result<()> {
+fn narrowed(before: &Column, after: &Column, context: &Context<'_>) -> Result<()> {
     let digits = |column: &Column| -> Option<(String, u8)> {
         let kind = ColumnType::of_catalog(&column.source_type, None, TypeOptions::default());
         match kind.ok()?.kind {
@@ -201,7 +221,7 @@ fn narrowed(before: &Column, after: &Column) -> Result<()> {
                 before.source_type,
                 after.source_type
             ))
-            .hint("run cdc snapshot for the table"))
+            .hint(format!("cdc snapshot {}", context.name)))
         }
         _ => Ok(()),
     }

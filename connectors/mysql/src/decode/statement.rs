@@ -1,15 +1,24 @@
 //! What a logged statement does: the ends of transactions, and the few kinds of DDL that concern
 //! captured tables.
 //!
-//! Tokens are sqlparser's; of their grammar only as much is read as tells which tables are changed
-//! and how. Invariant: fails closed. What could touch a table's rows without logging them is told as
-//! that ([`Effect::Unlogged`], [`Statement::Rows`]), also where it is not understood.
+//! Tokens are sqlparser's, MySQL's dialect ([`reader`]); its grammar knows too little of both
+//! servers' DDL, so that of `ALTER TABLE` ([`alter`]) and of columns ([`column`]) is our own.
+//! Invariant: fails closed. What could touch a table's rows without logging them is told as that
+//! ([`Effect::Unlogged`], [`Statement::Rows`]), also where it is not understood; and a change of
+//! shape of which one word is not understood is none that could be followed
+//! ([`Alteration::changes`]).
+
+mod alter;
+mod column;
+mod reader;
 
 use cdc_api::TableName;
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::definition::change::Change;
 use super::event::xid;
+use reader::Reader;
 
 /// A logged statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +48,8 @@ pub(crate) enum Statement {
 pub(crate) enum Effect {
     /// It was made, and may replace another one.
     Created(TableName),
-    /// It was altered; these columns were added.
-    Altered(TableName, Vec<Added>),
+    /// It was altered.
+    Altered(TableName, Alteration),
     /// Its rows changed in ways that are not logged.
     Unlogged(TableName, &'static str),
     /// It is empty.
@@ -51,6 +60,32 @@ pub(crate) enum Effect {
     Renamed(TableName, TableName),
     /// All tables of a database are gone.
     DroppedSchema(String),
+}
+
+/// How a table was altered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alteration {
+    /// Columns that were added.
+    pub(crate) added: Vec<Added>,
+    /// What becomes of its definition; `None` where that is not understood.
+    pub(crate) changes: Option<Vec<Change>>,
+    /// Whether values that do not fit a column's new type were cut, instead of refused.
+    pub(crate) cuts: bool,
+}
+
+/// What a statement was run under, as far as its meaning depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Session<'a> {
+    /// The default database.
+    pub(crate) schema: &'a str,
+    /// Whether the server is MariaDB.
+    pub(crate) maria: bool,
+    /// Whether the server keeps tables' names in lower case, however they are written.
+    pub(crate) lower_names: bool,
+    /// Whether texts may mean something else than they seem to.
+    pub(crate) doubtful: bool,
+    /// Whether its `sql_mode` refuses values that do not fit.
+    pub(crate) strict: bool,
 }
 
 /// A column that was added.
@@ -75,8 +110,8 @@ pub(crate) enum Existing {
     Unknown,
 }
 
-/// Reads a statement. `schema` is the default database.
-pub(crate) fn read(text: &[u8], schema: &str) -> Statement {
+/// Reads a statement.
+pub(crate) fn read(text: &[u8], session: &Session<'_>) -> Statement {
     if text.eq_ignore_ascii_case(b"BEGIN") {
         return Statement::Begin;
     }
@@ -92,62 +127,28 @@ pub(crate) fn read(text: &[u8], schema: &str) -> Statement {
         .into_iter()
         .filter(|token| !matches!(token, Token::Whitespace(_)))
         .collect::<Vec<_>>();
+    let session = Session {
+        doubtful: session.doubtful || conditional(&text),
+        ..*session
+    };
     let mut reader = Reader {
         tokens: &tokens,
-        schema,
+        session: &session,
     };
     reader.statement()
 }
 
-struct Reader<'a> {
-    tokens: &'a [Token],
-    schema: &'a str,
+/// Whether a part of the text is only for some servers, perhaps not for this one.
+fn conditional(text: &str) -> bool {
+    let old = |rest: &str| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        // All servers from MySQL 8.0 and MariaDB 10.6 on run these; MariaDB passes over some later.
+        digits == 5 && rest[..5] < *"50700" || digits == 0
+    };
+    text.contains("/*M!") || text.split("/*!").skip(1).any(|rest| !old(rest))
 }
 
 impl Reader<'_> {
-    /// Whether the next token is this word, unquoted.
-    fn is(&self, word: &str) -> bool {
-        self.nth_is(0, word)
-    }
-
-    fn nth_is(&self, place: usize, word: &str) -> bool {
-        matches!(self.tokens.get(place), Some(Token::Word(found))
-            if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
-    }
-
-    fn skip(&mut self, word: &str) -> bool {
-        let found = self.is(word);
-        if found {
-            self.tokens = &self.tokens[1..];
-        }
-        found
-    }
-
-    fn token(&mut self) -> Option<&Token> {
-        let (first, rest) = self.tokens.split_first()?;
-        self.tokens = rest;
-        Some(first)
-    }
-
-    fn word(&mut self) -> Option<String> {
-        match self.token()? {
-            Token::Word(word) => Some(word.value.clone()),
-            // Names in ANSI_QUOTES mode.
-            Token::DoubleQuotedString(text) => Some(text.clone()),
-            _ => None,
-        }
-    }
-
-    fn name(&mut self) -> Option<TableName> {
-        let first = self.word()?;
-        if self.tokens.first() == Some(&Token::Period) {
-            self.token();
-            let table = self.word()?;
-            return Some(TableName::new(first, table));
-        }
-        Some(TableName::new(self.schema, first))
-    }
-
     fn statement(&mut self) -> Statement {
         let effects = if self.skip("ROLLBACK") {
             return if self.skip("TO") || self.nth_is(1, "TO") {
@@ -245,10 +246,7 @@ impl Reader<'_> {
             return Some(Vec::new());
         }
         if self.skip("TABLE") {
-            if self.skip("IF") {
-                self.skip("NOT");
-                self.skip("EXISTS");
-            }
+            self.if_not_exists();
             let name = self.name()?;
             let rows = self.depths().any(|(depth, token)| {
                 depth == 0
@@ -261,22 +259,13 @@ impl Reader<'_> {
                 false => vec![Effect::Created(name)],
             });
         }
-        // An index changes the key at most, which the next table map says.
         if let Some(place) =
             (0..self.tokens.len().min(4)).find(|place| self.nth_is(*place, "INDEX"))
         {
             self.tokens = &self.tokens[place..];
-            return Some(self.index());
+            return Some(self.index(false));
         }
         Some(Vec::new())
-    }
-
-    fn index(&mut self) -> Vec<Effect> {
-        while !self.tokens.is_empty() && !self.skip("ON") {
-            self.token();
-        }
-        let altered = self.name().map(|name| Effect::Altered(name, Vec::new()));
-        altered.into_iter().collect()
     }
 
     fn drop(&mut self) -> Option<Vec<Effect>> {
@@ -286,26 +275,25 @@ impl Reader<'_> {
         if self.skip("TABLE") || self.skip("TABLES") {
             self.if_exists();
             let mut effects = vec![Effect::Dropped(self.name()?)];
-            while self.tokens.first() == Some(&Token::Comma) {
-                self.token();
+            while self.skip_token(&Token::Comma) {
                 effects.push(Effect::Dropped(self.name()?));
             }
             return Some(effects);
         }
         if self.skip("DATABASE") || self.skip("SCHEMA") {
             self.if_exists();
-            return Some(vec![Effect::DroppedSchema(self.word()?)]);
+            let name = self.word()?;
+            return Some(vec![Effect::DroppedSchema(
+                match self.session.lower_names {
+                    true => name.to_lowercase(),
+                    false => name,
+                },
+            )]);
         }
         if self.is("INDEX") {
-            return Some(self.index());
+            return Some(self.index(true));
         }
         Some(Vec::new())
-    }
-
-    fn if_exists(&mut self) {
-        if self.skip("IF") {
-            self.skip("EXISTS");
-        }
     }
 
     fn rename(&mut self) -> Option<Vec<Effect>> {
@@ -329,226 +317,12 @@ impl Reader<'_> {
     }
 
     fn alter(&mut self) -> Option<Vec<Effect>> {
-        while self.skip("ONLINE") || self.skip("OFFLINE") || self.skip("IGNORE") {}
-        if !self.skip("TABLE") {
-            return Some(Vec::new());
-        }
-        self.if_exists();
-        let name = self.name()?;
-        let mut added = Vec::new();
-        let mut effects = Vec::new();
-        let specs = self.split();
-        for spec in specs {
-            let mut reader = Reader {
-                tokens: spec,
-                schema: self.schema,
-            };
-            match reader.spec(&name) {
-                Spec::Harmless => {}
-                Spec::Added(columns) => added.extend(columns),
-                Spec::Effect(effect) => effects.push(effect),
-            }
-        }
-        effects.insert(0, Effect::Altered(name, added));
-        Some(effects)
-    }
-
-    /// The tokens with the depth of parentheses that they are in.
-    fn depths(&self) -> impl Iterator<Item = (usize, &Token)> {
-        let mut depth = 0usize;
-        self.tokens.iter().map(move |token| {
-            match token {
-                Token::LParen => depth += 1,
-                Token::RParen => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            (depth, token)
-        })
-    }
-
-    /// The parts between commas that are in no parentheses.
-    fn split(&self) -> Vec<&[Token]> {
-        let commas: Vec<usize> = self
-            .depths()
-            .enumerate()
-            .filter(|(_, (depth, token))| *depth == 0 && **token == Token::Comma)
-            .map(|(place, _)| place)
-            .collect();
-        let mut parts = Vec::new();
-        let mut start = 0;
-        for comma in commas.into_iter().chain([self.tokens.len()]) {
-            parts.push(&self.tokens[start..comma]);
-            start = comma + 1;
-        }
-        parts
-    }
-
-    /// One of the changes of an ALTER TABLE.
-    fn spec(&mut self, table: &TableName) -> Spec {
-        let unlogged = |what| Spec::Effect(Effect::Unlogged(table.clone(), what));
-        let partition = |reader: &Self| reader.is("PARTITION") || reader.is("PARTITIONS");
-        if self.skip("ADD") {
-            if partition(self) {
-                return Spec::Harmless;
-            }
-            const NOT_COLUMNS: [&str; 9] = [
-                "INDEX",
-                "KEY",
-                "UNIQUE",
-                "FULLTEXT",
-                "SPATIAL",
-                "PRIMARY",
-                "CONSTRAINT",
-                "FOREIGN",
-                "CHECK",
-            ];
-            if NOT_COLUMNS.iter().any(|word| self.is(word)) || self.is("VECTOR") {
-                return Spec::Harmless;
-            }
-            self.skip("COLUMN");
-            if self.skip("IF") {
-                self.skip("NOT");
-                self.skip("EXISTS");
-            }
-            if self.tokens.first() == Some(&Token::LParen) {
-                self.token();
-                let end = self.tokens.len().saturating_sub(1);
-                self.tokens = &self.tokens[..end];
-                let parts = self.split();
-                let columns = parts.into_iter().filter_map(|tokens| {
-                    let schema = self.schema;
-                    Reader { tokens, schema }.added()
-                });
-                return Spec::Added(columns.collect());
-            }
-            return Spec::Added(self.added().into_iter().collect());
-        }
-        if self.skip("DROP") {
-            return match partition(self) {
-                true => unlogged("ALTER TABLE … DROP PARTITION"),
-                false => Spec::Harmless,
-            };
-        }
-        if self.skip("TRUNCATE") {
-            return unlogged("ALTER TABLE … TRUNCATE PARTITION");
-        }
-        if self.skip("EXCHANGE") {
-            return unlogged("ALTER TABLE … EXCHANGE PARTITION");
-        }
-        if self.skip("CONVERT") {
-            return match self.skip("TO") {
-                // TO CHARACTER SET; of MariaDB also PARTITION … TO TABLE, TABLE … TO PARTITION.
-                true => Spec::Harmless,
-                false => unlogged("ALTER TABLE … CONVERT PARTITION"),
-            };
-        }
-        if self.is("DISCARD") || self.is("IMPORT") {
-            return unlogged("ALTER TABLE … IMPORT TABLESPACE");
-        }
-        if self.skip("RENAME") {
-            if self.skip("COLUMN") {
-                return unlogged("ALTER TABLE … RENAME COLUMN");
-            }
-            if self.is("INDEX") || self.is("KEY") {
-                return Spec::Harmless;
-            }
-            let _ = self.skip("TO") || self.skip("AS");
-            return match self.name() {
-                Some(name) => Spec::Effect(Effect::Renamed(table.clone(), name)),
-                None => unlogged("ALTER TABLE … RENAME"),
-            };
-        }
-        if self.skip("CHANGE") {
-            self.skip("COLUMN");
-            self.if_exists();
-            let (old, new) = (self.word(), self.word());
-            return match (old, new) {
-                (Some(old), Some(new)) if old.eq_ignore_ascii_case(&new) => Spec::Harmless,
-                _ => unlogged("ALTER TABLE … CHANGE COLUMN with another name"),
-            };
-        }
-        // Types that change show in the next table map.
-        Spec::Harmless
-    }
-
-    /// A column's definition.
-    fn added(&mut self) -> Option<Added> {
-        let name = self.word()?;
-        let mut existing = Existing::Null;
-        let mut not_null = false;
-        while !self.tokens.is_empty() {
-            if self.skip("NOT") {
-                not_null |= self.skip("NULL");
-            } else if self.skip("PRIMARY") {
-                not_null = true;
-            } else if self.is("AUTO_INCREMENT")
-                || self.is("GENERATED")
-                || self.is("AS")
-                || self.is("SERIAL")
-            {
-                existing = Existing::Unknown;
-                break;
-            } else if self.skip("DEFAULT") {
-                existing = self.constant();
-            } else if matches!(self.tokens.first(), Some(Token::LParen)) {
-                // The type's arguments, a CHECK's condition: no words in them count.
-                let mut depth = 0usize;
-                while let Some(token) = self.token() {
-                    match token {
-                        Token::LParen => depth += 1,
-                        Token::RParen => depth -= 1,
-                        _ => {}
-                    }
-                    if depth == 0 {
-                        break;
-                    }
-                }
-            } else {
-                self.token();
-            }
-        }
-        if existing == Existing::Null && not_null {
-            existing = Existing::Zero;
-        }
-        Some(Added { name, existing })
-    }
-
-    fn constant(&mut self) -> Existing {
-        if self.skip("NULL") {
-            return Existing::Null;
-        }
-        if self.skip("TRUE") {
-            return Existing::Constant("1".to_owned());
-        }
-        if self.skip("FALSE") {
-            return Existing::Constant("0".to_owned());
-        }
-        let sign = match self.tokens.first() {
-            Some(Token::Minus) => {
-                self.token();
-                "-"
-            }
-            Some(Token::Plus) => {
-                self.token();
-                ""
-            }
-            _ => "",
-        };
-        match self.token() {
-            Some(Token::Number(number, _)) => Existing::Constant(format!("{sign}{number}")),
-            Some(Token::SingleQuotedString(text) | Token::DoubleQuotedString(text)) => {
-                Existing::Constant(text.clone())
-            }
-            Some(Token::SingleQuotedByteStringLiteral(bits)) => Existing::Constant(bits.clone()),
-            _ => Existing::Unknown,
+        while self.skip_any(&["ONLINE", "OFFLINE", "IGNORE"]) {}
+        match self.skip("TABLE") {
+            true => self.alter_table(),
+            false => Some(Vec::new()),
         }
     }
-}
-
-enum Spec {
-    Harmless,
-    Added(Vec<Added>),
-    Effect(Effect),
 }
 
 #[cfg(test)]

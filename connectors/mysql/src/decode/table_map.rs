@@ -1,14 +1,17 @@
 //! TABLE_MAP: what a table looked like when its rows were logged.
 //!
 //! Two depths: [`TableMap::parse`] says name, number and how values lie in row images, which is all
-//! that passing rows over needs; [`TableMap::columns`] makes the columns out of the optional
-//! metadata (`binlog_row_metadata=FULL`), the same as the catalog describes them.
+//! that passing rows over needs; [`TableMap::columns`] makes the columns, the same as the catalog
+//! describes them: out of the optional metadata (`binlog_row_metadata=FULL`), or, where that is not
+//! whole, out of the table's definition. Invariant: a definition that does not fit what the map does
+//! say is not used.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cdc_api::{Error, Result, TableName};
 
+use super::definition::Definition;
 use crate::types::append::{Form, FormKind, Size};
 use crate::types::charset::Collations;
 use crate::types::{Charset, ColumnKind, ColumnType, Geometry, TypeOptions};
@@ -52,6 +55,25 @@ impl MapColumn {
     /// Whether it is JSON, whose values may be given as differences.
     pub(crate) fn is_json(&self) -> bool {
         self.kind == code::JSON
+    }
+
+    /// Whether it is a time in the format before MySQL 5.6 (MariaDB's `mysql56_temporal_format=OFF`).
+    fn is_old(&self) -> bool {
+        matches!(self.kind, code::TIMESTAMP | code::TIME | code::DATETIME)
+    }
+
+    /// Whether the values of an ENUM or SET have as many bytes as its members need.
+    fn holds(&self, kind: &ColumnKind) -> bool {
+        let bytes = match kind {
+            ColumnKind::Enum { members } if members.len() < 256 => 1,
+            ColumnKind::Enum { .. } => 2,
+            ColumnKind::Set { members } => match members.len().div_ceil(8) {
+                bytes @ ..=4 => bytes,
+                _ => 8,
+            },
+            _ => return true,
+        };
+        usize::from(self.metadata) == bytes
     }
 }
 
@@ -130,30 +152,18 @@ impl TableMap {
         })
     }
 
-    /// The columns and the primary key (indices; of those indexed by a prefix too), by the
-    /// optional metadata.
+    /// The columns and the primary key (indices; of those indexed by a prefix too).
     ///
     /// # Errors
-    /// `Unsupported` where the metadata is not there, or a type or character set is not known.
+    /// `Unsupported` where the metadata is not whole and the definition is not known or does not
+    /// fit, or where a type or character set is not known.
     pub(crate) fn columns(
         &self,
         collations: &Collations,
         options: TypeOptions,
+        defined: Result<&Definition, &str>,
     ) -> Result<(Vec<NamedColumn>, Vec<usize>)> {
         let said = Said::read(&self.optional)?;
-        let names = said
-            .names
-            .as_ref()
-            .filter(|names| names.len() == self.columns.len());
-        let Some(names) = names else {
-            return Err(Error::unsupported(
-                "the log does not say the columns' names and types",
-            )
-            .hint(
-                "SET PERSIST binlog_row_metadata = FULL (MariaDB: SET GLOBAL, and in its option \
-                 file), then run cdc snapshot for the table",
-            ));
-        };
         let mut turn = Turn {
             said: &said,
             collations,
@@ -165,11 +175,28 @@ impl TableMap {
             geometries: 0,
             vectors: 0,
         };
+        let names = said
+            .names
+            .as_ref()
+            .filter(|names| names.len() == self.columns.len());
+        let Some(names) = names else {
+            let definition = defined.map_err(|why| self.unsaid(why))?;
+            return self.by_definition(definition, turn, options);
+        };
         let mut columns = Vec::with_capacity(names.len());
         for (column, name) in self.columns.iter().zip(names) {
+            // The map leaves out the digits of times in the old format.
+            let before = match defined {
+                Ok(definition) if column.is_old() => {
+                    let before = definition.columns.iter().find(|it| it.name == *name);
+                    before.map(|it| it.resolve(options)).transpose()?
+                }
+                _ => None,
+            };
+            let kind = turn.kind(column, before.as_ref().map(|it| &it.kind))?;
             columns.push(NamedColumn {
                 name: name.clone(),
-                column_type: ColumnType::new(turn.kind(column)?, options),
+                column_type: ColumnType::new(kind, options),
                 nullable: column.nullable,
             });
         }
@@ -180,6 +207,76 @@ impl TableMap {
             .filter(|index| *index < columns.len())
             .collect();
         Ok((columns, key))
+    }
+
+    fn unsaid(&self, why: &str) -> Error {
+        Error::unsupported(format!(
+            "the log does not say the columns' names and types, and the table's definition is not \
+             known: {why}"
+        ))
+        .hint(format!(
+            "cdc snapshot {}; with SET PERSIST binlog_row_metadata = FULL (MariaDB: SET GLOBAL, and in \
+             its option file) the log says them",
+            self.name
+        ))
+    }
+
+    /// The columns as the definition has them, where it fits everything that is said here.
+    fn by_definition(
+        &self,
+        definition: &Definition,
+        mut turn: Turn<'_>,
+        options: TypeOptions,
+    ) -> Result<(Vec<NamedColumn>, Vec<usize>)> {
+        if definition.columns.len() != self.columns.len() {
+            return Err(self.unsaid("rows have another number of columns than it has"));
+        }
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for (column, defined) in self.columns.iter().zip(&definition.columns) {
+            let wanted = defined.resolve(options)?;
+            let mut kind = turn.kind(column, Some(&wanted.kind))?;
+            if looks_like(&wanted.kind, &kind) {
+                kind = wanted.kind.clone();
+            }
+            let nullable = defined.nullable.is_none_or(|it| it == column.nullable);
+            if kind != wanted.kind || !nullable || !column.holds(&kind) {
+                return Err(self.unsaid(&format!(
+                    "the column {} is not in rows as it is in it",
+                    cdc_api::schema::quote_identifier(&defined.name)
+                )));
+            }
+            columns.push(NamedColumn {
+                name: defined.name.clone(),
+                column_type: wanted,
+                nullable: column.nullable,
+            });
+        }
+        let key = definition.key.iter().map(|name| {
+            let place = definition.columns.iter().position(|it| it.is(name));
+            place.ok_or_else(|| self.unsaid("its key has a column that it has not"))
+        });
+        Ok((columns, key.collect::<Result<_>>()?))
+    }
+
+    /// Whether a column is a time in the old format, which does not say its digits.
+    pub(crate) fn has_old_times(&self) -> bool {
+        self.columns.iter().any(MapColumn::is_old)
+    }
+}
+
+/// Whether a type of MariaDB is one that looks like another in the log.
+pub(crate) fn looks_like(said: &ColumnKind, logged: &ColumnKind) -> bool {
+    let (bytes, fixed) = match logged {
+        ColumnKind::Char { length, charset } => (length * charset.width(), true),
+        ColumnKind::Binary { length } => (*length, true),
+        ColumnKind::Varbinary { length } => (*length, false),
+        _ => return false,
+    };
+    match said {
+        ColumnKind::Uuid | ColumnKind::Inet6 => fixed && bytes == 16,
+        ColumnKind::Inet4 => fixed && bytes == 4,
+        ColumnKind::Vector { dimensions } => !fixed && dimensions.checked_mul(4) == Some(bytes),
+        _ => false,
     }
 }
 
@@ -227,6 +324,8 @@ fn column(code: u8, metadata: &mut Wire<'_>) -> Result<MapColumn, Short> {
             value = metadata.u16()?;
             let width = if value > 255 { 2 } else { 1 };
             let compressed = code == code::VARCHAR_COMPRESSED;
+            // One byte says how it is compressed.
+            value -= u16::from(compressed && value > 0);
             Some((Size::Prefixed(width), compression(compressed)))
         }
         code::BIT => {
@@ -432,7 +531,9 @@ fn next(place: &mut usize) -> usize {
 }
 
 impl Turn<'_> {
-    fn kind(&mut self, column: &MapColumn) -> Result<ColumnKind> {
+    /// The column's type. `before`: what it is by the definition, which answers where the map does
+    /// not.
+    fn kind(&mut self, column: &MapColumn, before: Option<&ColumnKind>) -> Result<ColumnKind> {
         let metadata = column.metadata;
         let small = |value: u16| u8::try_from(value).unwrap_or(u8::MAX);
         if column.form.is_none() {
@@ -443,23 +544,23 @@ impl Turn<'_> {
             .hint("leave the table out, or report the type as missing"));
         }
         Ok(match column.kind {
-            code::TINY => self.integer(1)?,
-            code::SHORT => self.integer(2)?,
-            code::INT24 => self.integer(3)?,
-            code::LONG => self.integer(4)?,
-            code::LONGLONG => self.integer(8)?,
+            code::TINY => self.integer(1, before)?,
+            code::SHORT => self.integer(2, before)?,
+            code::INT24 => self.integer(3, before)?,
+            code::LONG => self.integer(4, before)?,
+            code::LONGLONG => self.integer(8, before)?,
             code::FLOAT => ColumnKind::Float {
-                unsigned: self.unsigned()?,
+                unsigned: self.unsigned(before)?,
             },
             code::DOUBLE => ColumnKind::Double {
-                unsigned: self.unsigned()?,
+                unsigned: self.unsigned(before)?,
             },
             code::NEWDECIMAL => {
                 let [precision, scale] = metadata.to_le_bytes();
                 ColumnKind::Decimal {
                     precision,
                     scale,
-                    unsigned: self.unsigned()?,
+                    unsigned: self.unsigned(before)?,
                 }
             }
             code::BIT => ColumnKind::Bit {
@@ -467,32 +568,40 @@ impl Turn<'_> {
             },
             code::YEAR => {
                 // Counted among the numeric types; MySQL says that it has a sign.
-                self.unsigned()?;
+                self.unsigned(before)?;
                 ColumnKind::Year
             }
             code::DATE | code::NEWDATE => ColumnKind::Date,
-            code::DATETIME => ColumnKind::DateTime { digits: 0 },
+            code::DATETIME => ColumnKind::DateTime {
+                digits: old_digits(before)?,
+            },
             code::DATETIME2 => ColumnKind::DateTime {
                 digits: small(metadata),
             },
-            code::TIMESTAMP => ColumnKind::Timestamp { digits: 0 },
+            code::TIMESTAMP => ColumnKind::Timestamp {
+                digits: old_digits(before)?,
+            },
             code::TIMESTAMP2 => ColumnKind::Timestamp {
                 digits: small(metadata),
             },
-            code::TIME => ColumnKind::Time { digits: 0 },
+            code::TIME => ColumnKind::Time {
+                digits: old_digits(before)?,
+            },
             code::TIME2 => ColumnKind::Time {
                 digits: small(metadata),
             },
-            code::VARCHAR | code::VAR_STRING | code::VARCHAR_COMPRESSED => match self.charset()? {
-                None => ColumnKind::Varbinary {
-                    length: metadata.into(),
-                },
-                Some(charset) => ColumnKind::Varchar {
-                    length: u32::from(metadata) / charset.width(),
-                    charset,
-                },
-            },
-            code::STRING => match self.charset()? {
+            code::VARCHAR | code::VAR_STRING | code::VARCHAR_COMPRESSED => {
+                match self.charset(before)? {
+                    None => ColumnKind::Varbinary {
+                        length: metadata.into(),
+                    },
+                    Some(charset) => ColumnKind::Varchar {
+                        length: u32::from(metadata) / charset.width(),
+                        charset,
+                    },
+                }
+            }
+            code::STRING => match self.charset(before)? {
                 None => ColumnKind::Binary {
                     length: metadata.into(),
                 },
@@ -503,7 +612,7 @@ impl Turn<'_> {
             },
             code::BLOB | code::BLOB_COMPRESSED => {
                 let size = small(metadata);
-                match self.charset()? {
+                match self.charset(before)? {
                     None => ColumnKind::Blob { size },
                     Some(charset) => ColumnKind::Text { size, charset },
                 }
@@ -512,13 +621,13 @@ impl Turn<'_> {
             code::ENUM => {
                 let place = next(&mut self.enums);
                 ColumnKind::Enum {
-                    members: self.members(self.said.enums.get(place))?,
+                    members: self.members(self.said.enums.get(place), before)?,
                 }
             }
             code::SET => {
                 let place = next(&mut self.sets);
                 ColumnKind::Set {
-                    members: self.members(self.said.sets.get(place))?,
+                    members: self.members(self.said.sets.get(place), before)?,
                 }
             }
             code::GEOMETRY => {
@@ -526,51 +635,80 @@ impl Turn<'_> {
                     next(&mut self.text);
                 }
                 let place = next(&mut self.geometries);
-                let number = self.said.geometries.get(place).copied();
-                ColumnKind::Geometry(Geometry::of_number(number.unwrap_or(0)))
+                match (self.said.geometries.get(place), before) {
+                    (None, Some(ColumnKind::Geometry(before))) => ColumnKind::Geometry(*before),
+                    (number, _) => {
+                        let number = number.copied().unwrap_or(0);
+                        ColumnKind::Geometry(Geometry::of_number(number))
+                    }
+                }
             }
             code::VECTOR => {
                 // It has a collation too, that of bytes.
                 next(&mut self.text);
                 let place = next(&mut self.vectors);
-                let dimensions = self.said.vectors.get(place).copied().unwrap_or(2048);
-                ColumnKind::Vector {
-                    dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
-                }
+                let dimensions = match (self.said.vectors.get(place), before) {
+                    (None, Some(ColumnKind::Vector { dimensions })) => *dimensions,
+                    (said, _) => u32::try_from(said.copied().unwrap_or(2048)).unwrap_or(u32::MAX),
+                };
+                ColumnKind::Vector { dimensions }
             }
             _ => return Err(missing("type")),
         })
     }
 
-    fn unsigned(&mut self) -> Result<bool> {
+    fn unsigned(&mut self, before: Option<&ColumnKind>) -> Result<bool> {
         let place = next(&mut self.numeric);
-        let bits = self.said.unsigned.as_ref();
-        bits.and_then(|bits| bits.get(place / 8))
-            .map(|byte| byte << (place % 8) & 0x80 != 0)
-            .ok_or_else(|| missing("sign"))
+        match (&self.said.unsigned, before) {
+            (Some(bits), _) => bits
+                .get(place / 8)
+                .map(|byte| byte << (place % 8) & 0x80 != 0)
+                .ok_or_else(|| missing("sign")),
+            (None, Some(before)) => Ok(matches!(
+                before,
+                ColumnKind::Integer { unsigned: true, .. }
+                    | ColumnKind::Float { unsigned: true }
+                    | ColumnKind::Double { unsigned: true }
+                    | ColumnKind::Decimal { unsigned: true, .. }
+            )),
+            (None, None) => Err(missing("sign")),
+        }
     }
 
-    fn integer(&mut self, width: u8) -> Result<ColumnKind> {
+    fn integer(&mut self, width: u8, before: Option<&ColumnKind>) -> Result<ColumnKind> {
         Ok(ColumnKind::Integer {
             width,
-            unsigned: self.unsigned()?,
+            unsigned: self.unsigned(before)?,
         })
     }
 
     /// The next text column's character set; `None`: bytes.
-    fn charset(&mut self) -> Result<Option<Charset>> {
+    fn charset(&mut self, before: Option<&ColumnKind>) -> Result<Option<Charset>> {
         let place = next(&mut self.text);
-        let collation = self
-            .said
-            .text
-            .of(place)
-            .ok_or_else(|| missing("collation"))?;
-        self.collations.charset(collation)
+        match (self.said.text.of(place), before) {
+            (Some(collation), _) => self.collations.charset(collation),
+            (None, Some(before)) => Ok(match before {
+                ColumnKind::Char { charset, .. }
+                | ColumnKind::Varchar { charset, .. }
+                | ColumnKind::Text { charset, .. } => Some(*charset),
+                _ => None,
+            }),
+            (None, None) => Err(missing("collation")),
+        }
     }
 
     /// The members of the next ENUM or SET.
-    fn members(&mut self, list: Option<&Vec<Vec<u8>>>) -> Result<Arc<[Box<str>]>> {
+    fn members(
+        &mut self,
+        list: Option<&Vec<Vec<u8>>>,
+        before: Option<&ColumnKind>,
+    ) -> Result<Arc<[Box<str>]>> {
         let place = next(&mut self.listed);
+        if let (None, Some(ColumnKind::Enum { members } | ColumnKind::Set { members })) =
+            (list, before)
+        {
+            return Ok(Arc::clone(members));
+        }
         let collation = self
             .said
             .listed
@@ -591,6 +729,25 @@ impl Turn<'_> {
                 Ok(text.into_boxed_str())
             })
             .collect()
+    }
+}
+
+/// The digits of a time in the old format, of which none can be read but those without.
+fn old_digits(before: Option<&ColumnKind>) -> Result<u8> {
+    match before {
+        Some(
+            ColumnKind::DateTime { digits: 0 }
+            | ColumnKind::Timestamp { digits: 0 }
+            | ColumnKind::Time { digits: 0 },
+        ) => Ok(0),
+        _ => Err(Error::unsupported(
+            "a column of dates or times is in the format before MySQL 5.6, in which fractions of a \
+             second cannot be read",
+        )
+        .hint(
+            "SET GLOBAL mysql56_temporal_format = ON; ALTER TABLE … FORCE; then run cdc snapshot for \
+             the table",
+        )),
     }
 }
 

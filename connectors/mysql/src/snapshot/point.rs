@@ -14,6 +14,7 @@ use super::reader::SAVEPOINT;
 use crate::catalog::{self, CatalogTable, quoted};
 use crate::config::SnapshotLock;
 use crate::connect::{Flavour, Session};
+use crate::decode::definition::Described;
 use crate::history;
 use crate::marks::next_id;
 use crate::position::{Gtids, Place, table_id};
@@ -85,9 +86,14 @@ async fn attempts(
         _ => server.choices.sessions,
     };
     let mut sessions = try_join_all((0..count).map(|_| server.session())).await?;
-    let shapes = tables
+    let described = tables
         .iter()
-        .map(|table| catalog::shape(table, server.config.types, 1).map(Arc::new))
+        .map(|table| {
+            Ok(Described {
+                shape: Arc::new(catalog::shape(table, server.config.types, 1)?),
+                definition: Arc::new(catalog::definition(table)),
+            })
+        })
         .collect::<Result<Vec<_>>>()?;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
@@ -107,7 +113,7 @@ async fn attempts(
             Err(error) => return Err(error),
         };
         let id = next_id();
-        let asked = server.marks.ask(id, place, Some(shapes.clone()));
+        let asked = server.marks.ask(id, place, Some(described.clone()));
         drop(hold);
         if asked {
             return Ok((id, sessions));

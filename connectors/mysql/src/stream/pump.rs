@@ -15,6 +15,7 @@ use super::{Progress, dump};
 use crate::catalog::{self, Which};
 use crate::connect::{Flavour, Session};
 use crate::decode::decoder::{Answer, Decoder, Setup, Step};
+use crate::decode::definition::kept::KeptDefinitions;
 use crate::decode::event::{self, AnyGtid, kind};
 use crate::decode::prepared::PreparedFiles;
 use crate::decode::shape::{NotedColumn, Notes};
@@ -59,6 +60,7 @@ impl Pump {
         let server = order.server;
         let mut session = server.session().await?;
         let collations = collations(&mut session).await?;
+        let lower_names = lower_names(&mut session).await?;
         let place = order.place;
         let checksum = dump::begin(&mut session, &place, server.choices.server_id).await?;
         server.marks.begin(&place);
@@ -68,6 +70,12 @@ impl Pump {
         tracing::info!(file = %place.file, offset = place.offset, "reading the log");
         let setup = Setup {
             prepared: PreparedFiles::open(server.folder.clone(), &place)?,
+            definitions: KeptDefinitions::open(server.folder.clone(), order.from.seq)?,
+            wants: {
+                let server = Arc::clone(&server);
+                Box::new(move |name| server.wants(name))
+            },
+            lower_names,
             known: order.known,
             limits: order.limits,
             collations,
@@ -311,6 +319,12 @@ async fn before(
 
 fn give(decoder: &mut Decoder, mark: Mark) -> Result<()> {
     decoder.mark(mark.id, &mark.tables.unwrap_or_default())
+}
+
+/// Whether the server keeps tables' names in lower case.
+async fn lower_names(session: &mut Session) -> Result<bool> {
+    let value = session.variable("lower_case_table_names").await?;
+    Ok(value.as_deref() == Some("1"))
 }
 
 /// The server's collations.

@@ -1,14 +1,54 @@
 //! What statements do to captured tables.
 
-use cdc_api::{ChangeEvent, Result};
+use std::sync::Arc;
+
+use cdc_api::{ChangeEvent, Result, TableName};
 
 use super::{Decoder, State};
-use crate::decode::statement::Effect;
+use crate::decode::definition::Defined;
+use crate::decode::definition::change::Change;
+use crate::decode::event::Query;
+use crate::decode::statement::{self, Alteration, Effect, Session, Statement};
+use crate::position::Gtids;
 
 /// Why a statement in place of rows stops everything.
 const STATEMENT: &str = "the log holds a statement in place of the rows that it changed";
 
+/// Whether a conversion is to a character set that has not all characters.
+fn loses_characters(change: &Change) -> bool {
+    matches!(change, Change::Convert(name) if !name.starts_with("utf"))
+}
+
 impl Decoder {
+    /// What a statement does.
+    pub(super) fn statement(&self, query: &Query<'_>) -> Statement {
+        const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
+        const STRICT: u64 = 1 << 21 | 1 << 22;
+        let schema = String::from_utf8_lossy(query.schema);
+        let (mode, collation) = query.written_under();
+        let mut session = Session {
+            schema: &schema,
+            maria: matches!(self.gtids, Gtids::Maria(_)),
+            lower_names: self.lower_names,
+            strict: mode & STRICT != 0,
+            doubtful: mode & NO_BACKSLASH_ESCAPES != 0 && query.text.contains(&b'\\'),
+        };
+        if query.text.is_ascii() {
+            return statement::read(query.text, &session);
+        }
+        let charset = collation.and_then(|it| self.collations.charset(it).ok()?);
+        let mut text = String::new();
+        match charset {
+            Some(charset) if charset.decode(query.text, &mut text).is_ok() => {
+                statement::read(text.as_bytes(), &session)
+            }
+            _ => {
+                session.doubtful |= charset.is_some() || std::str::from_utf8(query.text).is_err();
+                statement::read(query.text, &session)
+            }
+        }
+    }
+
     /// A statement that changed rows was logged as such.
     pub(super) fn statement_logged(&mut self) -> Result<()> {
         self.fail_all(
@@ -41,15 +81,33 @@ impl Decoder {
     pub(super) fn effect(&mut self, effect: Effect) -> Result<()> {
         match effect {
             Effect::Created(name) => self.altered(&name, Vec::new()),
-            Effect::Altered(name, added) => self.altered(&name, added),
+            Effect::Altered(name, alteration) => {
+                self.redefine(&name, &alteration)?;
+                let concerned = self.concerned(&name);
+                if concerned.is_some_and(|index| self.tables[index].known.is_none()) {
+                    return self.stop(&name, "it was altered, and what it was before is not known");
+                }
+                if let (Some(index), true) = (concerned, alteration.cuts) {
+                    let changes = alteration.changes.as_deref().unwrap_or_default();
+                    if changes.iter().any(loses_characters) {
+                        return self.stop(
+                            &name,
+                            "its text was converted under an sql_mode that replaces characters which \
+                             the new character set has not",
+                        );
+                    }
+                    self.tables[index].cut = true;
+                }
+                self.altered(&name, alteration.added)
+            }
             Effect::Unlogged(name, what) => self.stop(
                 &name,
                 &format!("its rows were changed by {what}, which the log does not hold"),
             ),
-            Effect::Dropped(name) => self.stop(&name, "it was dropped"),
+            Effect::Dropped(name) => self.gone(&name, "it was dropped"),
             Effect::Renamed(from, to) => {
-                self.stop(&from, "it was renamed")?;
-                self.stop(&to, "another table was renamed to it")
+                self.gone(&from, "it was renamed")?;
+                self.gone(&to, "another table was renamed to it")
             }
             Effect::DroppedSchema(schema) => {
                 let names: Vec<_> = self
@@ -60,7 +118,7 @@ impl Decoder {
                     .collect();
                 names
                     .iter()
-                    .try_for_each(|name| self.stop(name, "its database was dropped"))
+                    .try_for_each(|name| self.gone(name, "its database was dropped"))
             }
             Effect::Truncated(name) => {
                 let Some(index) = self.concerned(&name) else {
@@ -83,24 +141,24 @@ impl Decoder {
         }
     }
 
-    /// The table, if it is captured and has not failed.
-    fn concerned(&self, name: &cdc_api::TableName) -> Option<usize> {
-        let index = *self.by_name.get(name)?;
+    /// The table, if it is captured, or may be, and has not failed.
+    fn concerned(&mut self, name: &TableName) -> Option<usize> {
+        let index = match self.by_name.get(name) {
+            Some(&index) => index,
+            None if (self.wants)(name) => self.table(name.clone()),
+            None => return None,
+        };
         let table = &self.tables[index];
         let captured = match table.state {
             State::Captured(..) => true,
-            State::Unknown => table.known.is_some(),
+            State::Unknown => table.known.is_some() || (self.wants)(name),
             State::Skipped | State::Broken(_) => false,
         };
         (captured && !table.failed).then_some(index)
     }
 
     /// The table's next rows may have another shape: it is looked up again.
-    fn altered(
-        &mut self,
-        name: &cdc_api::TableName,
-        added: Vec<crate::decode::statement::Added>,
-    ) -> Result<()> {
+    fn altered(&mut self, name: &TableName, added: Vec<statement::Added>) -> Result<()> {
         if let Some(&index) = self.by_name.get(name) {
             self.cut(index)?;
             let table = &mut self.tables[index];
@@ -110,7 +168,45 @@ impl Decoder {
         Ok(())
     }
 
-    fn stop(&mut self, name: &cdc_api::TableName, why: &str) -> Result<()> {
+    /// What becomes of the table's definition.
+    fn redefine(&mut self, name: &TableName, alteration: &Alteration) -> Result<()> {
+        let Some(&index) = self.by_name.get(name) else {
+            return Ok(());
+        };
+        let Some(Defined::Known(definition)) = &self.tables[index].defined else {
+            return Ok(());
+        };
+        let after = match &alteration.changes {
+            Some(changes) if changes.is_empty() => return Ok(()),
+            Some(changes) => definition.after(changes),
+            None => Err("a statement altered it that is not understood".to_owned()),
+        };
+        let defined = match after {
+            Ok(after) => Defined::Known(Arc::new(after)),
+            Err(why) => Defined::Lost(why),
+        };
+        self.define(index, defined)
+    }
+
+    /// Keeps what a table is from here on.
+    fn define(&mut self, index: usize, defined: Defined) -> Result<()> {
+        let table = &mut self.tables[index];
+        self.definitions.note(self.seq, [(&table.name, &defined)])?;
+        table.defined = Some(defined);
+        Ok(())
+    }
+
+    /// The table is another one from here on, or none.
+    fn gone(&mut self, name: &TableName, why: &str) -> Result<()> {
+        if let Some(&index) = self.by_name.get(name)
+            && matches!(self.tables[index].defined, Some(Defined::Known(_)))
+        {
+            self.define(index, Defined::Lost(why.to_owned()))?;
+        }
+        self.stop(name, why)
+    }
+
+    fn stop(&mut self, name: &TableName, why: &str) -> Result<()> {
         if let Some(index) = self.concerned(name) {
             let message = format!("{name}: {why}");
             self.fail(index, self.seq, message, format!("cdc snapshot {name}"))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cdc_api::{ChangeEvent, Error, Identity, Result, TableSchema};
 
 use super::{Answer, Decoder, State, unexpected};
+use crate::decode::definition::Defined;
 use crate::decode::event::{self, NO_TABLE, RowsEvent, RowsKind};
 use crate::decode::shape::{self, Context};
 use crate::decode::table::{Cutter, RowChange, TableVersion, all_set, has, numbers};
@@ -19,6 +20,8 @@ pub(super) struct Mapped {
     essence: Box<[u8]>,
     /// `None` where a type is not known: then nobody can say where a row ends.
     cutter: Option<Cutter>,
+    /// How long values are is not said: only who knows the table can tell where a row ends.
+    old_times: bool,
     table: usize,
 }
 
@@ -52,6 +55,7 @@ impl Decoder {
         let mapped = Mapped {
             essence,
             cutter: Cutter::new(&map.columns),
+            old_times: map.has_old_times(),
             table,
         };
         self.maps.insert(number, Arc::new(mapped));
@@ -89,11 +93,20 @@ impl Decoder {
         let version = shape::version(
             &map,
             &Context {
+                name: &table.name,
                 collations: &self.collations,
                 options: self.options,
                 notes,
                 known: table.known.as_ref(),
                 added: &table.added,
+                cut: table.cut,
+                defined: match &table.defined {
+                    None => {
+                        Err("the table has not been in a snapshot since the log says so little")
+                    }
+                    Some(Defined::Known(definition)) => Ok(definition),
+                    Some(Defined::Lost(why)) => Err(why),
+                },
             },
         );
         match version {
@@ -102,6 +115,7 @@ impl Decoder {
                 let same = table.announced.as_ref() == Some(version.schema());
                 table.known = Some(Arc::clone(version.schema()));
                 table.added.clear();
+                table.cut = false;
                 table.state = State::Captured(essence.clone(), Arc::new(version));
                 if !same {
                     table.announced = None;
@@ -170,6 +184,12 @@ impl Decoder {
         if let Some(captured) = &version {
             version = self.fit(index, Arc::clone(captured), &event)?;
         }
+        // Of these an event takes so many numbers as it has bytes, whether or not it can be cut.
+        let end = mapped.old_times.then(|| self.seq + event.rows.len() as u64);
+        if let (Some(end), None) = (end, &version) {
+            self.seq = end;
+            return Ok(());
+        }
         let transaction = match &self.open {
             Some(open) => open.transaction.clone(),
             None => return Err(unexpected("rows outside of a transaction")),
@@ -213,6 +233,9 @@ impl Decoder {
             }
         }
         self.images = images;
+        if let Some(end) = end {
+            self.seq = end;
+        }
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use cdc_api::TableId;
+
+use crate::decode::definition::{Definition, Described};
 use crate::decode::golden::{decoder, drain, events, notes, show};
 use crate::position::{GtidSet, MariaGtids};
 use crate::types::ZeroDates;
@@ -162,6 +165,10 @@ fn a_stream_that_starts_at_any_commit_gives_the_same_rows() {
                 },
                 checksum: true,
                 prepared: PreparedFiles::open(folder.path().to_owned(), &place).expect("a folder"),
+                definitions: KeptDefinitions::open(folder.path().to_owned(), from.seq)
+                    .expect("a folder"),
+                wants: Box::new(|_| false),
+                lower_names: false,
                 moved_to: None,
             };
             let given = rows(&all(Decoder::new(place, from, setup), &later, false));
@@ -348,9 +355,15 @@ fn a_mark_makes_a_failed_table_whole() {
     let failed = failed.expect("partial JSON is refused");
     let table = decoder.tables.iter().find(|table| table.id == failed);
     let shape = table.and_then(|table| table.known.clone());
-    decoder
-        .mark(7, &[shape.expect("it was described")])
-        .expect("at rest");
+    let described = Described {
+        shape: shape.expect("it was described"),
+        definition: Arc::new(Definition {
+            charset: None,
+            columns: Vec::new(),
+            key: Vec::new(),
+        }),
+    };
+    decoder.mark(7, &[described]).expect("at rest");
     let given = drain(&mut decoder).expect("at rest");
     assert!(matches!(
         given.as_slice(),
@@ -409,6 +422,48 @@ proptest! {
             if decoder.event(event).is_err() || drain(&mut decoder).is_err() {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// A statement as an event: a transaction of its own, as one server logs it without names.
+fn statement(text: &str) -> Vec<u8> {
+    let mut event = vec![0, 0, 0, 0, kind::QUERY, 1, 0, 0, 0];
+    let length = u32::try_from(19 + 13 + 2 + text.len() + 4).expect("short");
+    event.extend_from_slice(&length.to_le_bytes());
+    event.extend_from_slice(&[0; 6]);
+    event.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    event.extend_from_slice(b"g\0");
+    event.extend_from_slice(text.as_bytes());
+    event.extend_from_slice(&[0; 4]);
+    signed(event)
+}
+
+#[test]
+fn what_a_statement_does_to_a_table_that_is_wanted_and_not_known_is_told() {
+    let head = &events(MYSQL)[0];
+    for (text, told) in [
+        ("TRUNCATE t", true),
+        ("DROP TABLE t", true),
+        ("ALTER TABLE t ADD COLUMN c int", true),
+        ("ALTER TABLE t DROP PARTITION p", true),
+        ("RENAME TABLE t TO u", true),
+        ("CREATE TABLE t (c int)", false),
+        ("CREATE VIEW v AS SELECT 1", false),
+    ] {
+        for wanted in [true, false] {
+            let mut decoder = of(MYSQL, 100);
+            decoder.wants = Box::new(move |name| wanted && name.table == "t");
+            decoder.event(head).expect("a head");
+            decoder.event(&statement(text)).expect("a statement");
+            let given = drain(&mut decoder).expect("a statement");
+            let said = given.iter().any(|event| {
+                matches!(
+                    event,
+                    ChangeEvent::Failed { .. } | ChangeEvent::Truncate { .. }
+                )
+            });
+            assert_eq!(said, told && wanted, "{text}: {given:?}");
         }
     }
 }

@@ -4,8 +4,26 @@ fn table(name: &str) -> TableName {
     TableName::new("shop", name)
 }
 
+fn of(sql: &[u8]) -> Statement {
+    let session = Session {
+        schema: "shop",
+        ..Session::default()
+    };
+    read(sql, &session)
+}
+
+/// What a statement that changes no shape does to a table.
+fn altered(name: &str) -> Effect {
+    let alteration = Alteration {
+        added: Vec::new(),
+        changes: Some(Vec::new()),
+        cuts: false,
+    };
+    Effect::Altered(table(name), alteration)
+}
+
 fn effects(sql: &str) -> Vec<Effect> {
-    match read(sql.as_bytes(), "shop") {
+    match of(sql.as_bytes()) {
         Statement::Ddl(effects) => effects,
         other => panic!("{sql}: {other:?}"),
     }
@@ -13,7 +31,8 @@ fn effects(sql: &str) -> Vec<Effect> {
 
 fn added(sql: &str) -> Vec<(String, Existing)> {
     match effects(sql).remove(0) {
-        Effect::Altered(_, added) => added
+        Effect::Altered(_, alteration) => alteration
+            .added
             .into_iter()
             .map(|added| (added.name, added.existing))
             .collect(),
@@ -23,27 +42,27 @@ fn added(sql: &str) -> Vec<(String, Existing)> {
 
 #[test]
 fn ends_of_transactions_are_told() {
-    assert_eq!(read(b"BEGIN", ""), Statement::Begin);
-    assert_eq!(read(b"COMMIT", ""), Statement::End);
-    assert_eq!(read(b"ROLLBACK", ""), Statement::End);
-    assert_eq!(read(b"ROLLBACK TO `a`", ""), Statement::RollbackTo);
-    assert_eq!(read(b"SAVEPOINT `a`", ""), Statement::Nothing);
+    assert_eq!(of(b"BEGIN"), Statement::Begin);
+    assert_eq!(of(b"COMMIT"), Statement::End);
+    assert_eq!(of(b"ROLLBACK"), Statement::End);
+    assert_eq!(of(b"ROLLBACK TO `a`"), Statement::RollbackTo);
+    assert_eq!(of(b"SAVEPOINT `a`"), Statement::Nothing);
 }
 
 #[test]
 fn xa_names_are_read() {
     let name = xid(1, b"abc", 2);
     assert_eq!(
-        read(b"XA START X'6162',X'63',1", ""),
+        of(b"XA START X'6162',X'63',1"),
         Statement::XaStart(name.clone())
     );
-    assert_eq!(read(b"XA END X'6162',X'63',1", ""), Statement::Nothing);
+    assert_eq!(of(b"XA END X'6162',X'63',1"), Statement::Nothing);
     assert_eq!(
-        read(b"XA COMMIT X'6162',X'63',1", ""),
+        of(b"XA COMMIT X'6162',X'63',1"),
         Statement::XaCommit(name.clone())
     );
     assert_eq!(
-        read(b"XA ROLLBACK X'6162',X'63',1", ""),
+        of(b"XA ROLLBACK X'6162',X'63',1"),
         Statement::XaRollback(name)
     );
 }
@@ -60,7 +79,7 @@ fn statements_in_place_of_rows_are_told() {
         "something that is not known",
         "INSERT INTO t VALUES ('open",
     ] {
-        assert_eq!(read(sql.as_bytes(), "shop"), Statement::Rows, "{sql}");
+        assert_eq!(of(sql.as_bytes()), Statement::Rows, "{sql}");
     }
 }
 
@@ -109,10 +128,7 @@ fn tables_are_named_in_every_spelling() {
         effects("DROP DATABASE `shop`"),
         [Effect::DroppedSchema("shop".into())]
     );
-    assert_eq!(
-        effects("CREATE UNIQUE INDEX i ON t (a)"),
-        [Effect::Altered(table("t"), vec![])]
-    );
+    assert_eq!(effects("CREATE UNIQUE INDEX i ON t (a)"), [altered("t")]);
     assert_eq!(
         effects("CREATE TABLE `t` (`a` int) START TRANSACTION"),
         [Effect::Created(table("t"))]
@@ -201,4 +217,28 @@ fn changes_that_are_not_logged_stop_the_table() {
         effects("ALTER TABLE t RENAME TO u")[1],
         Effect::Renamed(table("t"), table("u"))
     );
+}
+
+#[test]
+fn values_that_do_not_fit_are_cut_unless_the_session_is_strict() {
+    for (sql, converts) in [
+        ("ALTER TABLE t MODIFY a VARCHAR(3)", true),
+        ("ALTER TABLE t ADD b INT, CHANGE a a VARCHAR(3)", true),
+        ("ALTER TABLE t CONVERT TO CHARACTER SET ascii", true),
+        ("ALTER TABLE t ADD b INT, DROP c", false),
+    ] {
+        for strict in [true, false] {
+            let session = Session {
+                strict,
+                ..Session::default()
+            };
+            let Statement::Ddl(effects) = read(sql.as_bytes(), &session) else {
+                panic!("{sql}");
+            };
+            let cuts = effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Altered(_, alteration) if alteration.cuts));
+            assert_eq!(cuts, converts && !strict, "{sql}");
+        }
+    }
 }
