@@ -186,7 +186,7 @@ async fn every_way_to_connect_works_and_every_refusal_has_a_remedy() {
         refused(&at("safe", ""), ErrorKind::Auth, "").await;
         // By its certificate alone; the server's own is its authority.
         server
-            .execute("CREATE USER known@'%' REQUIRE X509; CREATE USER both@'%' IDENTIFIED BY 'geheim' REQUIRE X509")
+            .execute("CREATE USER known@'%' REQUIRE X509; CREATE USER pair@'%' IDENTIFIED BY 'geheim' REQUIRE X509")
             .await;
         let shown = format!(
             "sslcert={}&sslkey={}",
@@ -198,10 +198,10 @@ async fn every_way_to_connect_works_and_every_refusal_has_a_remedy() {
         )
         .await
         .expect("its certificate is enough");
-        connection(&at("both", &format!("?sslmode=require&{shown}")))
+        connection(&at("pair", &format!("?sslmode=require&{shown}")))
             .await
             .expect("certificate and password");
-        refused(&at("both", "?sslmode=require"), ErrorKind::Auth, "").await;
+        refused(&at("pair", "?sslmode=require"), ErrorKind::Auth, "").await;
         refused(
             &at("cdc", "").replace("geheim", "falsch"),
             ErrorKind::Auth,
