@@ -26,6 +26,10 @@ use crate::storage::{StoredFile, failed};
 /// More files than this are not kept open at once.
 const OPEN_FILES: usize = 128;
 
+/// A dictionary that grows beyond this is given up: a column of so many values gains little by one,
+/// and looking each value up is what costs most in writing a file.
+const DICTIONARY: usize = 64 << 10;
+
 /// A finished, durable file in staging.
 pub(crate) struct Finished {
     pub(crate) table: TableId,
@@ -255,8 +259,19 @@ fn properties(site: &Site, shape: &TableSchema) -> WriterProperties {
         .set_compression(codec)
         .set_max_row_group_row_count(size(config.row_group_rows))
         .set_max_row_group_bytes(size(config.row_group_bytes))
+        .set_dictionary_page_size_limit(DICTIONARY)
         .set_column_dictionary_enabled(seq.clone(), false)
         .set_column_encoding(seq, Encoding::DELTA_BINARY_PACKED);
+    // No value of a key is there twice, mostly.
+    if let [key] = &shape.key[..]
+        && let Some(column) = shape.columns.get(*key)
+    {
+        let path = ColumnPath::from(column.name.as_str());
+        properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        if column.data_type.is_integer() {
+            properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
     if config.bloom_filters {
         for column in shape.key_columns() {
             let path = ColumnPath::from(column.name.as_str());
