@@ -116,6 +116,7 @@ impl LogReader {
         self.pace.rest().await;
         let began = Instant::now();
         let mut read = self.fill().await?;
+        let waited = began.elapsed();
         // What the kernel still holds is taken too, as far as there is space, without waiting.
         while !self.inbox.is_full() {
             let more = tokio::select! {
@@ -129,7 +130,7 @@ impl LogReader {
             read += more;
         }
         self.pace
-            .gulped(read, self.inbox.is_full(), began.elapsed());
+            .gulped(read, self.inbox.is_full(), waited, Instant::now());
         Ok(())
     }
 

@@ -29,13 +29,17 @@ pub(crate) enum Socket {
 impl Socket {
     /// What the kernel holds for us at most before the sender blocks, in bytes.
     pub(crate) fn kernel_buffer(&self) -> usize {
-        let size = match self {
+        let now = match self {
             Self::Tcp(socket) => SockRef::from(socket).recv_buffer_size(),
             Self::Tls(socket) => SockRef::from(socket.get_ref().0).recv_buffer_size(),
             // It is the sender's buffer that counts; both have the same default.
             Self::Unix(socket) => SockRef::from(socket).recv_buffer_size(),
         };
-        size.unwrap_or(128 << 10)
+        let now = now.unwrap_or(128 << 10);
+        match self {
+            Self::Tcp(_) | Self::Tls(_) => now.max(grown_buffer()),
+            Self::Unix(_) => now,
+        }
     }
 
     /// Whether someone on the network path could read along.
@@ -115,6 +119,14 @@ fn granted_buffer() -> u32 {
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// What the kernel lets a TCP socket's buffer grow to by itself, where its size was not set. It
+/// grows with what is read at a time, so gulps have to be larger than the buffer is at first.
+fn grown_buffer() -> usize {
+    let limits = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").unwrap_or_default();
+    let most = limits.split_whitespace().nth(2);
+    most.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }
 
 impl AsyncRead for Socket {

@@ -9,8 +9,8 @@ use std::io;
 use cdc_api::{Error, Result};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What the buffer holds in ordinary times, in bytes.
-const CAPACITY: usize = 1 << 20;
+/// What the buffer holds in ordinary times, in bytes: more than a gulp under load.
+const CAPACITY: usize = 2 << 20;
 
 /// What is kept free at least, so that a read is worth its call.
 const SPACE: usize = 256 << 10;
