@@ -439,11 +439,16 @@ impl Worker {
             return None;
         }
         match self.gathered.since {
-            Some(since) if self.reaching.is_empty() => {
+            Some(since) => {
                 let grown = (self.commit_took * 2).min(Duration::from_secs(10));
-                Some(since + self.linger.max(grown))
+                if self.reaching.is_empty() {
+                    Some(since + self.linger.max(grown))
+                } else if self.is_behind(commit.seq) {
+                    Some(since + grown)
+                } else {
+                    Some(since)
+                }
             }
-            Some(since) => Some(since),
             None => {
                 let moved = self
                     .checkpoint
@@ -452,6 +457,14 @@ impl Worker {
                 moved.then(|| self.last_commit + self.shared.settings.idle_interval)
             }
         }
+    }
+
+    /// Whether the journal has more than what is gathered. Who waits for the sink then gets there
+    /// sooner by commits that grow than by one for each commit of the stream.
+    fn is_behind(&self, gathered: u64) -> bool {
+        let tail = self.shared.journal.tail();
+        let tail = tail.borrow();
+        tail.as_ref().is_some_and(|tail| tail.seq > gathered)
     }
 
     async fn commit(&mut self) -> Result<()> {
