@@ -359,7 +359,10 @@ async fn a_statement_that_is_not_understood_stops_its_table_and_no_other() {
                     return Err(format!("{} is {}: {said}", table.table, table.state));
                 }
             }
-            Ok(())
+            match status.sinks.iter().all(|sink| sink.tables.len() == 2) {
+                true => Ok(()),
+                false => Err("a sink has no tables yet".to_owned()),
+            }
         };
         scene
             .daemon

@@ -622,7 +622,10 @@ async fn times_in_the_old_format_are_read_or_refused_alone() {
                         return Err(format!("{} is {}: {said}", table.table, table.state));
                     }
                 }
-                Ok(())
+                match status.sinks.iter().all(|sink| sink.tables.len() == 3) {
+                    true => Ok(()),
+                    false => Err("a sink has no tables yet".to_owned()),
+                }
             })
             .await;
         let mend = "SET GLOBAL mysql56_temporal_format = ON; ALTER TABLE shop.digits FORCE; ALTER TABLE shop.becomes FORCE";

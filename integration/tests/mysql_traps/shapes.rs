@@ -241,7 +241,12 @@ async fn changes_without_rows_are_followed_or_stop_their_table_right_after_a_res
                         (state, _) => return Err(format!("{name} is {state}: {said}")),
                     }
                 }
-                Ok(())
+                // In each of the sinks.
+                let wanted = 2 * WITHOUT_ROWS.iter().filter(|(_, follows)| !follows).count();
+                match stopped.len() == wanted {
+                    true => Ok(()),
+                    false => Err(format!("{} of {wanted} have stopped", stopped.len())),
+                }
             })
             .await;
         stopped.sort();
