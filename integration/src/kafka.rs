@@ -5,6 +5,7 @@
 
 pub mod content;
 pub mod debezium;
+pub mod registry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub struct Consumed {
     pub key: Option<String>,
     /// Its value, text; None of a tombstone.
     pub value: Option<String>,
+    /// Key and value as they are.
+    pub bytes: (Option<Vec<u8>>, Option<Vec<u8>>),
     /// Its headers.
     pub headers: BTreeMap<String, Vec<u8>>,
 }
@@ -311,6 +314,10 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
                     value: message
                         .payload()
                         .map(|value| String::from_utf8_lossy(value).into_owned()),
+                    bytes: (
+                        message.key().map(<[u8]>::to_vec),
+                        message.payload().map(<[u8]>::to_vec),
+                    ),
                     headers: message.headers().map_or_else(BTreeMap::new, |headers| {
                         headers
                             .iter()

@@ -248,6 +248,11 @@ fn put_transactions(out: &mut Vec<u8>, runs: &[TransactionRun]) {
         varint::put_signed(out, run.commit_time.wrapping_sub(time));
         (end, offset, time) = (i64::from(run.end), run.commit_offset, run.commit_time);
     }
+    let mut seq = 0u64;
+    for run in runs {
+        varint::put_signed(out, run.first_seq.wrapping_sub(seq).cast_signed());
+        seq = run.first_seq;
+    }
 }
 
 fn take_transactions(bytes: &mut &[u8]) -> Option<Vec<TransactionRun>> {
@@ -272,7 +277,17 @@ fn take_transactions(bytes: &mut &[u8]) -> Option<Vec<TransactionRun>> {
             id,
             commit_offset: offset,
             commit_time: time,
+            first_seq: 0,
         });
+    }
+    // Frames of earlier versions end here.
+    let mut seq = 0u64;
+    for run in &mut runs {
+        if bytes.is_empty() {
+            break;
+        }
+        seq = seq.wrapping_add(varint::take_signed(bytes)?.cast_unsigned());
+        run.first_seq = seq;
     }
     Some(runs)
 }

@@ -82,6 +82,7 @@ fn rows(table: &Arc<TableSchema>, seqs: &[u64]) -> ChangeEvent {
             id: TransactionId::Number(7),
             commit_offset: 99,
             commit_time: 5,
+            first_seq: 1,
         }],
     })
 }

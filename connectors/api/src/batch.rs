@@ -99,6 +99,9 @@ pub struct TransactionRun {
     pub commit_offset: u64,
     /// When it committed, microseconds since the Unix epoch.
     pub commit_time: i64,
+    /// The first `seq` that the transaction takes, whether its row is of this table or not: what
+    /// lies between it and a row's own tells the row's place in the transaction.
+    pub first_seq: u64,
 }
 
 /// Row changes of one table and one schema version, in source order.

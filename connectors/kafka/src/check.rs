@@ -3,6 +3,7 @@
 use cdc_api::{Error, Finding};
 
 use crate::config::{Delivery, Operation};
+use crate::registry::Registry;
 use crate::session::Site;
 
 pub(crate) fn check(site: &Site) -> Vec<Finding> {
@@ -39,6 +40,7 @@ pub(crate) fn check(site: &Site) -> Vec<Finding> {
         }
         Err(error) => findings.push(unreachable(&error)),
     }
+    findings.extend(site.registry.iter().map(Registry::check));
     if site.config.delivery == Delivery::AtLeastOnce {
         findings.push(Finding::warning(
             "delivery",

@@ -39,9 +39,26 @@ pub struct KafkaConfig {
     /// What a record's value looks like.
     #[serde(default)]
     pub format: Format,
+    /// Where Avro's schemas are kept; required with `format: avro`.
+    #[serde(default)]
+    pub schema_registry: RegistryConfig,
+    /// How names become such as Avro takes; `None`: as the format needs.
+    #[serde(default)]
+    pub names: Option<Names>,
     /// Whether a value says what happened, or is the row alone.
     #[serde(default)]
     pub envelope: Envelope,
+    /// What a row that stands alone says beside its columns.
+    #[serde(default)]
+    pub flat: FlatConfig,
+    /// Whether a change says which transaction it is of and where in it, and topic
+    /// `<prefix>.transaction` has each one's begin and end.
+    #[serde(default)]
+    pub transaction_metadata: bool,
+    /// How often a heartbeat goes into topic `__debezium-heartbeat.<prefix>`, in seconds, at most:
+    /// with a commit; 0: never.
+    #[serde(default)]
+    pub heartbeat_seconds: u32,
     /// Whether a delete is followed by a record without a value, which lets compaction forget the
     /// key.
     #[serde(default = "yes")]
@@ -108,6 +125,120 @@ pub enum Format {
     Json,
     /// JSON with its schema, as with `schemas.enable=true`.
     JsonWithSchema,
+    /// Avro, as by Confluent's `AvroConverter`: the schema is in a registry.
+    Avro,
+}
+
+/// How names become such as Avro takes, of schemas and of columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Names {
+    /// As they are.
+    AsIs,
+    /// What Avro does not take becomes `_`.
+    Avro,
+    /// What Avro does not take becomes `_uXXXX`, and so does `_`: no two names become one.
+    AvroUnicode,
+}
+
+/// What a row that stands alone says beside its columns, as Debezium's `ExtractNewRecordState`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlatConfig {
+    /// What becomes of a delete.
+    pub deletes: Flattened,
+    /// Members of the envelope that stand behind the columns: `op`, `source.lsn`,
+    /// `transaction.id:tx`.
+    pub add_fields: Vec<String>,
+    /// Members of the envelope that stand in headers, as text.
+    pub add_headers: Vec<String>,
+    /// What the names of both begin with.
+    pub prefix: String,
+}
+
+impl Default for FlatConfig {
+    fn default() -> Self {
+        Self {
+            deletes: Flattened::default(),
+            add_fields: Vec::new(),
+            add_headers: Vec::new(),
+            prefix: "__".to_owned(),
+        }
+    }
+}
+
+/// What becomes of a delete where the row stands alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flattened {
+    /// Nothing is written.
+    Drop,
+    /// A tombstone.
+    #[default]
+    Tombstone,
+    /// The old row with a column `__deleted`, which is `true` there and `false` elsewhere.
+    Rewrite,
+    /// The same, followed by a tombstone.
+    RewriteWithTombstone,
+}
+
+impl Flattened {
+    pub(crate) fn rewrites(self) -> bool {
+        matches!(self, Self::Rewrite | Self::RewriteWithTombstone)
+    }
+
+    pub(crate) fn has_tombstone(self) -> bool {
+        matches!(self, Self::Tombstone | Self::RewriteWithTombstone)
+    }
+}
+
+/// Where Avro's schemas are kept: a registry with Confluent's interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryConfig {
+    /// `http://host:8081`, with the path under which `/subjects` is; `None`: there is none.
+    pub url: Option<String>,
+    /// User of basic authentication.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// PEM file of the authority that signed the registry's certificate; `None`: the well-known
+    /// ones.
+    pub ca_file: Option<String>,
+    /// PEM file of our own certificate, where the registry asks for one.
+    pub certificate_file: Option<String>,
+    /// PEM file of its key.
+    pub key_file: Option<String>,
+    /// What a schema is filed under.
+    pub subjects: Subjects,
+    /// How a schema gets its number.
+    pub schemas: Register,
+}
+
+/// What a schema is filed under.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subjects {
+    /// `<topic>-key`, `<topic>-value`.
+    #[default]
+    Topic,
+    /// The schema's own name.
+    Record,
+    /// `<topic>-<the schema's own name>`.
+    TopicRecord,
+}
+
+/// How a schema gets its number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Register {
+    /// It is registered where it is not.
+    #[default]
+    Auto,
+    /// It has to be registered already.
+    Existing,
+    /// The subject's latest is used; it has to have the same fields.
+    Latest,
 }
 
 /// Whether a value says what happened.
@@ -319,7 +450,12 @@ impl KafkaConfig {
             checkpoint_topic: None,
             transaction_timeout_seconds: default_transaction_timeout(),
             format: Format::default(),
+            schema_registry: RegistryConfig::default(),
+            names: None,
             envelope: Envelope::default(),
+            flat: FlatConfig::default(),
+            transaction_metadata: false,
+            heartbeat_seconds: 0,
             tombstones: true,
             skipped_operations: default_skipped(),
             unavailable_value: default_unavailable(),
@@ -357,6 +493,12 @@ impl KafkaConfig {
                     format!("use letters, digits, `.`, `_` and `-` in `{key}`, at most 200"),
                 );
             }
+        }
+        if self.format == Format::Avro && self.names == Some(Names::AsIs) {
+            return wrong(
+                "kafka settings `names: as_is` and `format: avro` do not go together".to_owned(),
+                "leave `names` out, or set `names: avro_unicode`".to_owned(),
+            );
         }
         if self.topics.partitions == 0 {
             return wrong(
@@ -440,6 +582,14 @@ impl KafkaConfig {
             .set("compression.type", compression)
             .set("partitioner", partitioner);
         client
+    }
+
+    /// How names become such as the format takes.
+    pub(crate) fn names(&self) -> Names {
+        self.names.unwrap_or(match self.format {
+            Format::Avro => Names::Avro,
+            Format::Json | Format::JsonWithSchema => Names::AsIs,
+        })
     }
 
     pub(crate) fn skips(&self, operation: Operation) -> bool {

@@ -334,7 +334,7 @@ impl Waiting {
 /// A record's headers, as consumers see them.
 pub(crate) fn headers_of(record: &Record<'_>, changes: bool) -> Option<OwnedHeaders> {
     let mut headers = None;
-    if let Some((name, value)) = record.header {
+    for (name, value) in record.headers.iter() {
         headers = Some(header(headers, name, value));
     }
     if changes {

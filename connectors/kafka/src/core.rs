@@ -18,6 +18,7 @@ use crate::client::{Outgoing, Producer, header};
 use crate::copy::{headers_of, replay, too_large, too_large_for};
 use crate::envelope::{Commits, TableEncoder};
 use crate::ledger::{self, CHECKPOINT, Joined, Ledger, OWNER};
+use crate::notices::Announcer;
 use crate::session::{Session, Site, send_note};
 use crate::topics::{Purpose, Topics};
 
@@ -38,6 +39,7 @@ pub(crate) struct Core {
 struct Open {
     session: Arc<Session>,
     producer: Producer,
+    announcer: Announcer,
     in_transaction: bool,
 }
 
@@ -99,9 +101,11 @@ impl Core {
                 session.discard(copy)?;
             }
         }
+        let announcer = Announcer::new(&session)?;
         self.open = Some(Open {
             session,
             producer,
+            announcer,
             in_transaction: false,
         });
         self.failed = false;
@@ -410,7 +414,11 @@ impl Core {
         for id in &self.pending.left {
             notes.push((ledger::table_key(*id), None));
         }
-        let open = self.begun()?;
+        self.begun()?;
+        let Some(open) = &mut self.open else {
+            return Err(Error::internal("the sink was not opened"));
+        };
+        open.announcer.announce(&open.producer, &self.commits)?;
         for (key, value) in &notes {
             send_note(&open.producer, &topic, key, value.as_deref())?;
         }
@@ -457,6 +465,7 @@ impl Core {
         let transactional = self.site.transactional();
         self.pending = Pending::default();
         self.encoders.clear();
+        self.commits.forget_told();
         let open = self.opened()?;
         if failed || (transactional && open.in_transaction && open.producer.abort().is_err()) {
             return self.open();

@@ -1,27 +1,40 @@
 //! Rows as Debezium's records: key, value and headers, written straight from Arrow's arrays into
 //! byte buffers. Nothing here talks to a broker.
 //!
+//! Code map: this file says which records a row gives · `value` writes their parts · `kind` what a
+//! column is · `wire` JSON and Avro · `schema` Connect's schemas · `source`, `flat`, `headers` parts
+//! of a record.
+//!
 //! Invariant: a record's text depends on the row, the table's shape and the settings alone, but for
 //! the time at which it was written (`ts_ms`, `ts_us`, `ts_ns` of the value).
 
 mod decimal;
+mod flat;
+mod headers;
 mod hstore;
 mod kind;
+mod names;
+mod notices;
 mod schema;
 mod source;
 mod temporal;
 mod text;
+mod value;
+mod wire;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow::array::RecordBatch;
-use cdc_api::{ChangeBatch, Error, Identity, Op, Result, TableSchema};
+use cdc_api::{ChangeBatch, Error, Identity, Op, Result, TableSchema, TransactionRun};
 
 use crate::config::{Envelope, Format, KafkaConfig, Operation};
+use flat::Flat;
+pub(crate) use headers::Headers;
 use kind::Kind;
+pub(crate) use notices::Notices;
+use source::SourceBlock;
 pub(crate) use source::{Commits, Origin};
-use source::{Row, SourceBlock};
+use value::{Now, Values};
+use wire::{Avro, Json, Wire};
 
 /// Which connector of Debezium's the records look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +52,8 @@ pub(crate) struct Record<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// None for a tombstone.
     pub(crate) value: Option<&'a [u8]>,
-    /// The other key of a key change, with the header's name.
-    pub(crate) header: Option<(&'static str, &'a [u8])>,
+    /// The other key of a key change, and what the settings ask for.
+    pub(crate) headers: &'a Headers,
     /// The change that it comes from.
     pub(crate) seq: u64,
     /// The version of its table's shape.
@@ -53,6 +66,32 @@ pub(crate) type Take<'a> = &'a mut dyn FnMut(Record<'_>) -> Result<()>;
 const NEW_KEY: &str = "__debezium.newkey";
 const OLD_KEY: &str = "__debezium.oldkey";
 
+/// A schema as a registry has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AvroSchema {
+    /// Its own name, with the name space.
+    pub(crate) name: String,
+    /// Its JSON.
+    pub(crate) text: String,
+}
+
+impl AvroSchema {
+    fn of(schema: &schema::Schema) -> Self {
+        Self {
+            name: schema.name.clone().unwrap_or_default(),
+            text: schema::avro::text(schema),
+        }
+    }
+}
+
+/// The settings say something that no record can be.
+///
+/// # Errors
+/// `Config`, naming the setting.
+pub(crate) fn validate(config: &KafkaConfig, connector: Connector) -> Result<()> {
+    Flat::new(config, connector).map(|_| ())
+}
+
 /// Writes the rows of one table at one version of its shape.
 pub(crate) struct TableEncoder {
     table: Arc<TableSchema>,
@@ -60,34 +99,36 @@ pub(crate) struct TableEncoder {
     topic: String,
     fields: Vec<Field>,
     source: SourceBlock,
-    /// What stands before the payload, where records carry their schema.
-    schemas: Option<schema::Schemas>,
+    /// Where the row stands alone.
+    flat: Option<Flat>,
+    schemas: schema::Schemas,
+    /// What stands before keys and before values, and after both.
+    opening: [Vec<u8>; 2],
+    closing: &'static [u8],
+    /// The first `seq` of the transaction at hand, and how many of its events were of this table.
+    transaction: (u64, u64),
+    /// How many of them are not counted yet, and the place of the first.
+    uncounted: (u64, u64),
+    /// The table as transactions' ends name it.
+    collection: Arc<str>,
     key: Vec<u8>,
     other_key: Vec<u8>,
     value: Vec<u8>,
+    headers: Headers,
 }
 
 /// A column.
 struct Field {
+    name: String,
     /// The name in quotes, and a colon.
     label: Vec<u8>,
     kind: Kind,
     nullable: bool,
 }
 
-/// Which of a row's values are meant.
-#[derive(Clone, Copy)]
-enum Values {
-    /// All, but for those that were not sent.
-    New,
-    /// All.
-    Old,
-    /// The key's alone; of the others none was sent.
-    KeyOnly,
-}
-
 impl TableEncoder {
-    /// An encoder for rows of this shape that go to `topic`.
+    /// An encoder for rows of this shape that go to `topic`. In Avro it needs the schemas'
+    /// [numbers](Self::numbered).
     ///
     /// # Errors
     /// Of the table, where a column has a type without a place on the wire.
@@ -97,41 +138,72 @@ impl TableEncoder {
         origin: &Origin,
         config: &Arc<KafkaConfig>,
     ) -> Result<Self> {
-        let fields = table
-            .columns
-            .iter()
-            .map(|column| {
-                let kind = Kind::of(column, origin.connector, config).ok_or_else(|| {
-                    Error::unsupported(format!(
-                        "column `{}` of {} has a type that records have no place for: {}",
-                        column.name, table.name, column.source_type
-                    ))
-                    .hint("leave the column out with `columns` of the source")
-                    .for_table(table.id)
-                })?;
-                let mut label = Vec::new();
-                text::string(&mut label, &column.name);
-                label.push(b':');
-                Ok(Field {
-                    label,
-                    kind,
-                    nullable: column.nullable && !is_key(table, &column.name),
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let schemas = (config.format == Format::JsonWithSchema)
-            .then(|| schema::Schemas::of(table, &fields, &topic, origin.connector, config));
+        let names = config.names();
+        let mut fields: Vec<Field> = Vec::with_capacity(table.columns.len());
+        for (index, column) in table.columns.iter().enumerate() {
+            let kind = Kind::of(column, origin.connector, config).ok_or_else(|| {
+                Error::unsupported(format!(
+                    "column `{}` of {} has a type that records have no place for: {}",
+                    column.name, table.name, column.source_type
+                ))
+                .hint("leave the column out with `columns` of the source")
+                .for_table(table.id)
+            })?;
+            let name = names::of_field(names, &column.name);
+            if fields.iter().any(|field| field.name == name) {
+                return Err(Error::unsupported(format!(
+                    "column `{}` of {} would be called `{name}`, as another is",
+                    column.name, table.name
+                ))
+                .hint("set `names: avro_unicode` in the sink, under which no two names become one")
+                .for_table(table.id));
+            }
+            let mut label = Vec::new();
+            text::string(&mut label, &name);
+            label.push(b':');
+            fields.push(Field {
+                name,
+                label,
+                kind,
+                nullable: column.nullable && !table.key.contains(&index),
+            });
+        }
+        let flat = match config.envelope {
+            Envelope::Flat => Some(Flat::new(config, origin.connector)?),
+            Envelope::Debezium => None,
+        };
+        let named = names::of_schema(names, &topic);
+        let schemas = schema::Schemas::of(table, &fields, &named, origin.connector, flat.as_ref());
+        let (opening, closing) = schema::json::around(config.format, &schemas.key, &schemas.value);
         Ok(Self {
             table: Arc::clone(table),
             config: Arc::clone(config),
             source: SourceBlock::new(origin, &table.name),
             topic,
             fields,
+            flat,
             schemas,
+            opening,
+            closing,
+            transaction: (0, 0),
+            uncounted: (0, u64::MAX),
+            collection: format!("{}.{}", table.name.schema, table.name.table).into(),
             key: Vec::new(),
             other_key: Vec::new(),
             value: Vec::new(),
+            headers: Headers::default(),
         })
+    }
+
+    /// The Avro schemas of keys (where there are any) and of values.
+    pub(crate) fn avro_schemas(&self) -> (Option<AvroSchema>, AvroSchema) {
+        let key = (!self.table.key.is_empty()).then(|| AvroSchema::of(&self.schemas.key));
+        (key, AvroSchema::of(&self.schemas.value))
+    }
+
+    /// Keys and values begin with these schemas' numbers, as Confluent's serializers write them.
+    pub(crate) fn numbered(&mut self, key: Option<u32>, value: u32) {
+        self.opening = schema::avro::opening(key, value);
     }
 
     /// The topic that the rows go to.
@@ -147,15 +219,27 @@ impl TableEncoder {
     /// Writes the records of a batch, in order.
     ///
     /// # Errors
-    /// Those of `take`; of the table, where a value that was not sent has nothing to stand for it.
+    /// Those of `take`; of the table, where a value has no place in its column's type.
     pub(crate) fn encode(
         &mut self,
         batch: &ChangeBatch,
         commits: &mut Commits,
         take: Take<'_>,
     ) -> Result<()> {
-        self.absent_values_have_a_place(batch)?;
-        let now = Now::read();
+        match self.config.format {
+            Format::Avro => self.rows::<Avro>(batch, commits, take),
+            Format::Json | Format::JsonWithSchema => self.rows::<Json>(batch, commits, take),
+        }
+    }
+
+    fn rows<W: Wire>(
+        &mut self,
+        batch: &ChangeBatch,
+        commits: &mut Commits,
+        take: Take<'_>,
+    ) -> Result<()> {
+        self.absent_values_have_a_place(batch, W::TYPED)?;
+        let now = Now::read::<W>();
         let mut runs = batch.transactions.iter().peekable();
         let mut current = None;
         let mut row = 0;
@@ -164,34 +248,53 @@ impl TableEncoder {
                 if row < run.end as usize {
                     break;
                 }
+                self.count(run, commits);
                 runs.next();
                 current = None;
             }
             if current.is_none() {
                 let run = runs.peek().copied();
-                self.source.transaction(run, commits, now.micros);
+                self.source.transaction::<W>(run, commits, now.micros);
+                // A transaction may go on from batch to batch.
+                let first = run.map_or(0, |run| run.first_seq);
+                if first != self.transaction.0 {
+                    self.transaction = (first, 0);
+                }
                 current = Some(());
             }
-            row += self.row(batch, row, &now, take)?;
+            row += self.row::<W>(batch, row, &now, take)?;
+        }
+        if let Some(run) = runs.peek() {
+            self.count(run, commits);
         }
         Ok(())
     }
 
+    fn count(&mut self, run: &TransactionRun, commits: &mut Commits) {
+        let (events, place) = std::mem::replace(&mut self.uncounted, (0, u64::MAX));
+        if events > 0 {
+            commits.count(run, &self.collection, events, place);
+        }
+    }
+
     /// Writes one row's records; gives the number of rows that they stand for.
-    fn row(&mut self, batch: &ChangeBatch, row: usize, now: &Now, take: Take<'_>) -> Result<usize> {
+    fn row<W: Wire>(
+        &mut self,
+        batch: &ChangeBatch,
+        row: usize,
+        now: &Now,
+        take: Take<'_>,
+    ) -> Result<usize> {
         let op = batch.op(row);
-        let whole = self.table.identity == Identity::Full;
         if op == Op::MoveOut && self.table.key.is_empty() && row + 1 < batch.len() {
             // Without a key old and new row are one update.
             if !self.config.skips(Operation::Update) {
                 let old = Some((&batch.rows, row, Values::Old));
-                let new = Some((batch, row + 1));
-                self.change(batch, row + 1, 'u', old, new, now);
-                self.send(batch, row + 1, None, take)?;
+                self.change::<W>(batch, row + 1, 'u', old, true, now)?;
+                self.send(batch, row + 1, take)?;
             }
             return Ok(2);
         }
-        let old = |rows| Some((rows, row, if whole { Values::Old } else { Values::KeyOnly }));
         match op {
             Op::Read if self.config.skips(Operation::Read) => {}
             Op::Insert if self.config.skips(Operation::Create) => {}
@@ -205,212 +308,96 @@ impl TableEncoder {
                 };
                 let before = batch.before.as_ref().filter(|_| op == Op::Update);
                 let before = before.map(|rows| (rows, row, Values::Old));
-                self.change(batch, row, letter, before, Some((batch, row)), now);
-                self.write_key(&batch.rows, row, false);
-                self.send(batch, row, None, take)?;
+                self.change::<W>(batch, row, letter, before, true, now)?;
+                self.write_key::<W>(&batch.rows, row, false)?;
+                self.send(batch, row, take)?;
             }
-            Op::Delete | Op::MoveOut => {
-                let moved = op == Op::MoveOut && row + 1 < batch.len();
-                if moved {
-                    self.write_key(&batch.rows, row + 1, true);
-                }
-                self.write_key(&batch.rows, row, false);
-                if self.config.envelope == Envelope::Debezium {
-                    self.change(batch, row, 'd', old(&batch.rows), None, now);
-                    self.send(batch, row, moved.then_some(NEW_KEY), take)?;
-                }
-                if self.config.tombstones && !self.table.key.is_empty() {
-                    take(Record {
-                        key: Some(&self.key),
-                        value: None,
-                        header: None,
-                        seq: batch.seq[row],
-                        version: self.table.version,
-                    })?;
-                }
-            }
+            Op::Delete | Op::MoveOut => self.delete::<W>(batch, row, now, take)?,
             Op::MoveIn => {
-                let moved = row > 0 && batch.op(row - 1) == Op::MoveOut;
-                if moved {
-                    self.write_key(&batch.rows, row - 1, true);
+                self.write_key::<W>(&batch.rows, row, false)?;
+                self.change::<W>(batch, row, 'c', None, true, now)?;
+                if row > 0 && batch.op(row - 1) == Op::MoveOut {
+                    self.other_key::<W>(OLD_KEY, batch, row - 1)?;
                 }
-                self.write_key(&batch.rows, row, false);
-                self.change(batch, row, 'c', None, Some((batch, row)), now);
-                self.send(batch, row, moved.then_some(OLD_KEY), take)?;
+                self.send(batch, row, take)?;
             }
         }
         Ok(1)
     }
 
-    fn send(
-        &self,
+    fn delete<W: Wire>(
+        &mut self,
         batch: &ChangeBatch,
         row: usize,
-        header: Option<&'static str>,
+        now: &Now,
         take: Take<'_>,
     ) -> Result<()> {
+        self.write_key::<W>(&batch.rows, row, false)?;
+        let deletes = self.flat.as_ref().map(|flat| flat.deletes);
+        if deletes.is_none_or(|deletes| deletes.rewrites()) {
+            let values = if self.table.identity == Identity::Full {
+                Values::Old
+            } else {
+                Values::KeyOnly
+            };
+            let old = Some((&batch.rows, row, values));
+            self.change::<W>(batch, row, 'd', old, false, now)?;
+            if batch.op(row) == Op::MoveOut && row + 1 < batch.len() {
+                self.other_key::<W>(NEW_KEY, batch, row + 1)?;
+            }
+            self.send(batch, row, take)?;
+        }
+        let wanted = deletes.is_none_or(|deletes| deletes.has_tombstone());
+        if wanted && self.config.tombstones && !self.table.key.is_empty() {
+            self.headers.clear();
+            take(Record {
+                key: Some(&self.key),
+                value: None,
+                headers: &self.headers,
+                seq: batch.seq[row],
+                version: self.table.version,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, batch: &ChangeBatch, row: usize, take: Take<'_>) -> Result<()> {
         take(Record {
             key: (!self.table.key.is_empty()).then_some(self.key.as_slice()),
             value: Some(&self.value),
-            header: header.map(|name| (name, self.other_key.as_slice())),
+            headers: &self.headers,
             seq: batch.seq[row],
             version: self.table.version,
         })
     }
 
-    /// Writes the record of a truncate; None where truncates are left out.
+    /// Writes the record of a truncate; none where truncates are left out.
     ///
     /// # Errors
     /// Those of `take`.
     pub(crate) fn truncate(&mut self, seq: u64, commit_time: i64, take: Take<'_>) -> Result<()> {
-        if self.config.skips(Operation::Truncate) || self.config.envelope == Envelope::Flat {
+        if self.config.skips(Operation::Truncate) || self.flat.is_some() {
             return Ok(());
         }
-        self.source.truncate(commit_time);
-        let now = Now::read();
-        let mut value = std::mem::take(&mut self.value);
-        value.clear();
-        self.open_value(&mut value);
-        value.extend_from_slice(b"{\"before\":null,\"after\":null,\"source\":");
-        self.source.write(&mut value, Row::without_place());
-        self.close_value(&mut value, 't', &now);
-        self.value = value;
+        match self.config.format {
+            Format::Avro => self.emptied::<Avro>(commit_time),
+            Format::Json | Format::JsonWithSchema => self.emptied::<Json>(commit_time),
+        }
+        self.headers.clear();
         take(Record {
             key: None,
             value: Some(&self.value),
-            header: None,
+            headers: &self.headers,
             seq,
             version: self.table.version,
         })
     }
 
-    fn open_value(&self, out: &mut Vec<u8>) {
-        if let Some(schemas) = &self.schemas {
-            out.extend_from_slice(&schemas.value);
-        }
-    }
-
-    fn close_value(&self, out: &mut Vec<u8>, letter: char, now: &Now) {
-        out.extend_from_slice(b",\"transaction\":null,\"op\":\"");
-        out.push(letter as u8);
-        out.extend_from_slice(b"\",\"ts_ms\":");
-        out.extend_from_slice(&now.text);
-        if self.schemas.is_some() {
-            out.push(b'}');
-        }
-    }
-
-    /// Fills `value` with a change.
-    fn change(
-        &mut self,
-        batch: &ChangeBatch,
-        row: usize,
-        letter: char,
-        before: Option<(&RecordBatch, usize, Values)>,
-        after: Option<(&ChangeBatch, usize)>,
-        now: &Now,
-    ) {
-        let mut value = std::mem::take(&mut self.value);
-        value.clear();
-        self.open_value(&mut value);
-        if self.config.envelope == Envelope::Flat {
-            if let Some((batch, row)) = after {
-                self.write_row(&mut value, &batch.rows, row, Values::New, Some(batch));
-            }
-            if self.schemas.is_some() {
-                value.push(b'}');
-            }
-            self.value = value;
-            return;
-        }
-        value.extend_from_slice(b"{\"before\":");
-        match before {
-            Some((rows, row, values)) => self.write_row(&mut value, rows, row, values, None),
-            None => value.extend_from_slice(b"null"),
-        }
-        value.extend_from_slice(b",\"after\":");
-        match after {
-            Some((batch, row)) => {
-                self.write_row(&mut value, &batch.rows, row, Values::New, Some(batch));
-            }
-            None => value.extend_from_slice(b"null"),
-        }
-        value.extend_from_slice(b",\"source\":");
-        self.source.write(&mut value, Row::at(batch.offset[row]));
-        self.close_value(&mut value, letter, now);
-        self.value = value;
-    }
-
-    fn write_row(
-        &self,
-        out: &mut Vec<u8>,
-        rows: &RecordBatch,
-        row: usize,
-        values: Values,
-        sent: Option<&ChangeBatch>,
-    ) {
-        out.push(b'{');
-        for (index, field) in self.fields.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&field.label);
-            if matches!(values, Values::KeyOnly) && !self.table.key.contains(&index) {
-                if field.nullable {
-                    out.extend_from_slice(b"null");
-                } else {
-                    field.kind.write_fallback(out);
-                }
-            } else if sent.is_some_and(|batch| batch.is_absent(index, row)) {
-                field
-                    .kind
-                    .write_unavailable(out, &self.config.unavailable_value);
-            } else {
-                field.kind.write(out, rows.column(index), row);
-            }
-        }
-        out.push(b'}');
-    }
-
-    fn write_key(&mut self, rows: &RecordBatch, row: usize, other: bool) {
-        if self.table.key.is_empty() {
-            return;
-        }
-        let mut key = std::mem::take(if other {
-            &mut self.other_key
-        } else {
-            &mut self.key
-        });
-        key.clear();
-        if let Some(schemas) = &self.schemas {
-            key.extend_from_slice(&schemas.key);
-        }
-        key.push(b'{');
-        for (place, &index) in self.table.key.iter().enumerate() {
-            if place > 0 {
-                key.push(b',');
-            }
-            key.extend_from_slice(&self.fields[index].label);
-            self.fields[index]
-                .kind
-                .write(&mut key, rows.column(index), row);
-        }
-        key.push(b'}');
-        if self.schemas.is_some() {
-            key.push(b'}');
-        }
-        if other {
-            self.other_key = key;
-        } else {
-            self.key = key;
-        }
-    }
-
     /// Absent is not NULL: a column that was not sent needs a value that says so.
-    fn absent_values_have_a_place(&self, batch: &ChangeBatch) -> Result<()> {
+    fn absent_values_have_a_place(&self, batch: &ChangeBatch, typed: bool) -> Result<()> {
         for (index, bits) in batch.absent.iter().enumerate() {
             let Some(bits) = bits else { continue };
-            if bits.count_set_bits() > 0 && !self.fields[index].kind.has_unavailable() {
+            if bits.count_set_bits() > 0 && !self.fields[index].kind.has_unavailable(typed) {
                 return Err(Error::unsupported(format!(
                     "column `{}` of {} was not sent, and its type has no value to say so",
                     self.table.columns[index].name, self.table.name
@@ -425,35 +412,6 @@ impl TableEncoder {
             }
         }
         Ok(())
-    }
-}
-
-fn is_key(table: &TableSchema, name: &str) -> bool {
-    table.key_columns().any(|column| column.name == name)
-}
-
-/// The time at which a batch is written, as the value's last fields.
-struct Now {
-    micros: i64,
-    text: Vec<u8>,
-}
-
-impl Now {
-    fn read() -> Self {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let mut text = Vec::with_capacity(80);
-        text::integer(&mut text, now.as_millis());
-        text.extend_from_slice(b",\"ts_us\":");
-        text::integer(&mut text, now.as_micros());
-        text.extend_from_slice(b",\"ts_ns\":");
-        text::integer(&mut text, now.as_nanos());
-        text.push(b'}');
-        Self {
-            micros: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
-            text,
-        }
     }
 }
 

@@ -73,14 +73,17 @@ mod copy;
 mod core;
 mod envelope;
 mod ledger;
+mod notices;
 mod offload;
+mod registry;
 mod session;
 mod sink;
 mod topics;
 
 pub use config::{
-    Binary, Compression, Decimals, Delivery, Envelope, Format, Hstore, Intervals, KafkaConfig,
-    Operation, Partitioner, Times, TopicsConfig, UnsignedBigint,
+    Binary, Compression, Decimals, Delivery, Envelope, FlatConfig, Flattened, Format, Hstore,
+    Intervals, KafkaConfig, Names, Operation, Partitioner, Register, RegistryConfig, Subjects,
+    Times, TopicsConfig, UnsignedBigint,
 };
 pub use envelope::Connector;
 pub use sink::Kafka;

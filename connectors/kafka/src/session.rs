@@ -13,6 +13,7 @@ use crate::client::{Outgoing, Producer, Reader, Refused};
 use crate::config::{Delivery, KafkaConfig};
 use crate::envelope::{Origin, TableEncoder};
 use crate::ledger::{self, CatchUpNote, ChunkNote, CopyNotes};
+use crate::registry::Registry;
 use crate::topics::{Purpose, Topics};
 
 /// What does not change while the process runs.
@@ -21,6 +22,8 @@ pub(crate) struct Site {
     pub(crate) origin: Origin,
     pub(crate) transactional_id: String,
     pub(crate) checkpoint_topic: String,
+    /// Where records are Avro.
+    pub(crate) registry: Option<Registry>,
 }
 
 impl Site {
@@ -102,7 +105,16 @@ impl Session {
     pub(crate) fn encoder(&self, table: &Arc<TableSchema>) -> Result<(TableEncoder, usize)> {
         let (topic, partitions) = self.topics.of_table(&self.reader(), table)?;
         let (origin, config) = (&self.site.origin, &self.site.config);
-        Ok((TableEncoder::new(table, topic, origin, config)?, partitions))
+        let mut encoder = TableEncoder::new(table, topic, origin, config)?;
+        if let Some(registry) = &self.site.registry {
+            registry.number(&mut encoder)?;
+        }
+        Ok((encoder, partitions))
+    }
+
+    /// Sees to it that a topic for records of no table is there.
+    pub(crate) fn topic_of_notices(&self, topic: &str) -> Result<()> {
+        self.topics.of_notices(&self.reader(), topic)
     }
 
     /// What is noted about a copy.

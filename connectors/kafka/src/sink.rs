@@ -10,11 +10,12 @@ use cdc_api::{
 };
 
 use crate::check;
-use crate::config::KafkaConfig;
+use crate::config::{Format, KafkaConfig};
 use crate::copy::KafkaCopy;
 use crate::core::Core;
 use crate::envelope::{Connector, Origin};
 use crate::offload::Offload;
+use crate::registry::Registry;
 use crate::session::Site;
 
 /// Kafka as a sink.
@@ -37,6 +38,11 @@ impl Kafka {
         database: &str,
     ) -> Result<Self> {
         config.validate()?;
+        crate::envelope::validate(&config, connector)?;
+        let registry = match config.format {
+            Format::Avro => Some(Registry::new(&config.schema_registry)?),
+            Format::Json | Format::JsonWithSchema => None,
+        };
         let name = config.topic_prefix.clone();
         let id = config.transactional_id.clone();
         let topic = config.checkpoint_topic.clone();
@@ -48,6 +54,7 @@ impl Kafka {
             },
             transactional_id: id.unwrap_or_else(|| format!("cdc.{pipeline}.{sink}")),
             checkpoint_topic: topic.unwrap_or_else(|| format!("__cdc.{pipeline}.{sink}")),
+            registry,
             config: Arc::new(config),
         });
         Ok(Self {

@@ -35,6 +35,8 @@ pub(crate) enum Purpose {
     Checkpoint,
     /// Rows of a copy under way: kept until it is removed, one partition.
     Copy,
+    /// Records that are of no table: one partition.
+    Notices,
 }
 
 /// The topic of a table: what Kafka does not take in a name becomes `_`, as Debezium does.
@@ -156,6 +158,21 @@ impl Topics {
                     ("retention.ms", "-1"),
                     ("retention.bytes", "-1"),
                 ],
+            ),
+            Purpose::Notices => self.create(topic, 1, &[]),
+        }
+    }
+
+    /// A topic for notices, there from now on.
+    pub(crate) fn of_notices(&self, reader: &Reader, topic: &str) -> Result<()> {
+        match reader.partitions(topic)? {
+            Some(_) => Ok(()),
+            None if self.config.topics.create => self.ensure(topic, &Purpose::Notices),
+            None => Err(
+                Error::config(format!("there is no topic {topic}")).hint(format!(
+                    "kafka-topics.sh --create --topic {topic} --partitions 1; or set \
+                     `topics.create: true`"
+                )),
             ),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: keys and values are the engine's text, untouched.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -33,6 +33,12 @@ impl Debezium {
     /// Starts the engine by the program in `source`, with these settings; does not wait for anything.
     #[must_use]
     pub fn start(source: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(source, &[], settings)
+    }
+
+    /// The same with the jars of other programs behind its own.
+    #[must_use]
+    pub fn start_with(source: &Path, programs: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = unprivileged::folder("cdc-debezium-");
         let file = folder.path().join("settings");
         let text: String = settings
@@ -52,7 +58,7 @@ impl Debezium {
                 "-XX:TieredStopAtLevel=1",
                 "-cp",
             ])
-            .arg(format!("{}/*", jars("debezium-3").display()))
+            .arg(class_path(programs))
             .arg(&program)
             .arg(&file)
             .stdin(Stdio::null())
@@ -97,6 +103,46 @@ impl Debezium {
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
+}
+
+fn class_path(programs: &[&str]) -> String {
+    let programs = std::iter::once("debezium-3").chain(programs.iter().copied());
+    let path: Vec<String> = programs
+        .map(|program| format!("{}/*", jars(program).display()))
+        .collect();
+    path.join(":")
+}
+
+/// What a program in `source`, which has the engine's jars, prints for this input.
+///
+/// # Panics
+///
+/// With what it says where it fails.
+#[must_use]
+pub fn answer(source: &Path, input: &str) -> String {
+    let mut child = std::process::Command::new(java())
+        .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(class_path(&[]))
+        .arg(source)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("java starts");
+    let mut stdin = child.stdin.take().expect("is piped");
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    writer
+        .join()
+        .expect("does not panic")
+        .expect("all is taken");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 impl Drop for Debezium {

@@ -223,6 +223,7 @@ fn batch(kinds: &[DataType], length: usize, seed: u64) -> ChangeBatch {
             },
             commit_offset: u64::MAX - seed * end as u64,
             commit_time: i64::MIN.wrapping_add(seed as i64),
+            first_seq: seed.wrapping_mul(end as u64),
         });
     }
     if seed.is_multiple_of(5) {

@@ -1,41 +1,40 @@
-//! PostgreSQL's hstore text (`"a"=>"1", "b"=>NULL`) as JSON.
+//! PostgreSQL's hstore text (`"a"=>"1", "b"=>NULL`) as JSON or as a map.
 //!
 //! Invariant: keys and values are kept to the letter, whatever stands in them.
 
-use super::text;
+use super::wire::{Json, Wire};
 
 /// A JSON object in a string.
-pub(super) fn json(out: &mut Vec<u8>, value: &str) {
+pub(super) fn json<W: Wire>(out: &mut Vec<u8>, value: &str) {
     let mut object = Vec::with_capacity(value.len());
-    map(&mut object, value);
-    text::string(out, &String::from_utf8_lossy(&object));
+    map::<Json>(&mut object, value);
+    W::string(out, &String::from_utf8_lossy(&object));
 }
 
-/// A JSON object.
-pub(super) fn map(out: &mut Vec<u8>, value: &str) {
-    out.push(b'{');
-    let mut rest = value;
-    let mut first = true;
-    while let Some((key, after)) = word(rest) {
-        let Some(after) = after.trim_start().strip_prefix("=>") else {
-            break;
-        };
-        let Some((value, after)) = word(after) else {
-            break;
-        };
-        if !first {
-            out.push(b',');
-        }
-        first = false;
-        text::string(out, &key.unwrap_or_default());
-        out.push(b':');
+/// A map of text to text or nothing.
+pub(super) fn map<W: Wire>(out: &mut Vec<u8>, value: &str) {
+    W::begin(out, true, entries(value).count());
+    for (index, (key, value)) in entries(value).enumerate() {
+        W::entry(out, index == 0, &key);
         match value {
-            Some(value) => text::string(out, &value),
-            None => out.extend_from_slice(b"null"),
+            Some(value) => {
+                W::some(out);
+                W::string(out, &value);
+            }
+            None => W::null(out),
         }
-        rest = after.trim_start().trim_start_matches(',');
     }
-    out.push(b'}');
+    W::end(out, true);
+}
+
+fn entries(mut rest: &str) -> impl Iterator<Item = (String, Option<String>)> {
+    std::iter::from_fn(move || {
+        let (key, after) = word(rest)?;
+        let after = after.trim_start().strip_prefix("=>")?;
+        let (value, after) = word(after)?;
+        rest = after.trim_start().trim_start_matches(',');
+        Some((key.unwrap_or_default(), value))
+    })
 }
 
 /// The next word and what follows it; `None` inside: NULL.
@@ -64,13 +63,13 @@ mod tests {
     #[test]
     fn words_of_every_kind() {
         let mut out = Vec::new();
-        map(&mut out, r#""a"=>"1", "b \"q\" \\"=>NULL, ""=>"NULL, =>""#);
+        map::<Json>(&mut out, r#""a"=>"1", "b \"q\" \\"=>NULL, ""=>"NULL, =>""#);
         assert_eq!(
             String::from_utf8(out).expect("text"),
             r#"{"a":"1","b \"q\" \\":null,"":"NULL, =>"}"#
         );
         let mut out = Vec::new();
-        json(&mut out, "");
+        json::<Json>(&mut out, "");
         assert_eq!(out, b"\"{}\"");
     }
 }

@@ -1,241 +1,255 @@
-//! Connect's schemas as `JsonConverter` writes them, for records that carry their own.
+//! What Connect's schemas of keys and values are, as a tree; `json` and `avro` write it.
 //!
-//! Invariant: made once for a table's shape; the order of members is the converter's.
+//! Invariant: made once for a table's shape; members stand in the order in which `envelope` writes
+//! their values.
+
+pub(super) mod avro;
+pub(super) mod json;
 
 use cdc_api::TableSchema;
 
+use super::flat::{Extra, Flat};
 use super::kind::Kind;
-use super::{Connector, Field, text};
-use crate::config::{Binary, Decimals, Envelope, KafkaConfig};
+use super::{Connector, Field};
+use crate::config::{Binary, Decimals};
 
-/// What stands before the payload of keys and values: `{"schema":…,"payload":`.
+/// A schema of Connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Schema {
+    pub(super) shape: Shape,
+    pub(super) optional: bool,
+    /// Of a structure its own name; of others what the type means.
+    pub(super) name: Option<String>,
+    pub(super) version: Option<u32>,
+    pub(super) doc: Option<&'static str>,
+    pub(super) parameters: Vec<(&'static str, String)>,
+    /// Text that stands where there is no value.
+    pub(super) default: Option<&'static str>,
+}
+
+/// What a schema is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A scalar, by its name: `int16`, `int32`, `int64`, `float`, `double`, `boolean`, `string`,
+    /// `bytes`.
+    Scalar(&'static str),
+    /// Members with their names.
+    Struct(Vec<(String, Schema)>),
+    /// Elements, which may be null.
+    Array(Box<Schema>),
+    /// Values, which may be null, by text.
+    Map(Box<Schema>),
+}
+
+impl Schema {
+    /// A schema without a meaning of its own.
+    pub(super) fn plain(shape: Shape, optional: bool) -> Self {
+        Self {
+            shape,
+            optional,
+            name: None,
+            version: None,
+            doc: None,
+            parameters: Vec::new(),
+            default: None,
+        }
+    }
+
+    pub(super) fn scalar(kind: &'static str, optional: bool) -> Self {
+        Self::plain(Shape::Scalar(kind), optional)
+    }
+
+    /// A scalar of a meaning.
+    fn logical(kind: &'static str, optional: bool, name: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            version: Some(1),
+            ..Self::scalar(kind, optional)
+        }
+    }
+
+    pub(super) fn structure(members: Vec<(String, Self)>, name: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            ..Self::plain(Shape::Struct(members), false)
+        }
+    }
+
+    pub(super) fn optional(self) -> Self {
+        Self {
+            optional: true,
+            ..self
+        }
+    }
+
+    pub(super) fn version(self, version: u32) -> Self {
+        Self {
+            version: Some(version),
+            ..self
+        }
+    }
+
+    fn doc(self, doc: &'static str) -> Self {
+        Self {
+            doc: Some(doc),
+            ..self
+        }
+    }
+}
+
+/// The schemas of a table's keys and values.
 pub(super) struct Schemas {
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
+    pub(super) key: Schema,
+    pub(super) value: Schema,
 }
 
 impl Schemas {
+    /// Of records in `topic`, whose schemas are named after it.
     pub(super) fn of(
         table: &TableSchema,
         fields: &[Field],
         topic: &str,
         connector: Connector,
-        config: &KafkaConfig,
+        flat: Option<&Flat>,
     ) -> Self {
-        let named = |index: &usize| (table.columns[*index].name.as_str(), &fields[*index]);
-        let columns = |indices: &[usize]| -> Vec<String> {
-            indices
-                .iter()
-                .map(named)
-                .map(|(name, field)| of_kind(&field.kind, field.nullable, Some(name)))
-                .collect()
+        let member = |index: usize| {
+            let field = &fields[index];
+            let name = field.name.clone();
+            (name, of_kind(&field.kind, field.nullable))
         };
-        let all: Vec<usize> = (0..fields.len()).collect();
-        let key = structure(
-            &columns(&table.key),
-            false,
-            &format!("{topic}.Key"),
-            None,
-            None,
-        );
-        let row = |optional, field: Option<&str>| {
-            structure(
-                &columns(&all),
-                optional,
-                &format!("{topic}.Value"),
-                None,
-                field,
-            )
+        let key = table.key.iter().map(|index| member(*index)).collect();
+        let mut row: Vec<_> = (0..fields.len()).map(member).collect();
+        let value = match flat {
+            Some(flat) => {
+                let extra = flat.fields.iter().map(|extra| of_extra(extra, connector));
+                row.extend(extra);
+                Schema::structure(row, &format!("{topic}.Value"))
+            }
+            None => {
+                let row = Schema::structure(row, &format!("{topic}.Value")).optional();
+                let members = vec![
+                    ("before".to_owned(), row.clone()),
+                    ("after".to_owned(), row),
+                    ("source".to_owned(), source(connector)),
+                    ("transaction".to_owned(), transaction()),
+                    ("op".to_owned(), Schema::scalar("string", false)),
+                    ("ts_ms".to_owned(), Schema::scalar("int64", true)),
+                    ("ts_us".to_owned(), Schema::scalar("int64", true)),
+                    ("ts_ns".to_owned(), Schema::scalar("int64", true)),
+                ];
+                Schema::structure(members, &format!("{topic}.Envelope")).version(2)
+            }
         };
-        let value = if config.envelope == Envelope::Flat {
-            row(false, None)
-        } else {
-            let members = [
-                row(true, Some("before")),
-                row(true, Some("after")),
-                source(connector),
-                transaction(),
-                simple("string", false, "op"),
-                simple("int64", true, "ts_ms"),
-                simple("int64", true, "ts_us"),
-                simple("int64", true, "ts_ns"),
-            ];
-            structure(&members, false, &format!("{topic}.Envelope"), Some(2), None)
-        };
-        let opened = |schema: String| format!("{{\"schema\":{schema},\"payload\":").into_bytes();
         Self {
-            key: opened(key),
-            value: opened(value),
+            key: Schema::structure(key, &format!("{topic}.Key")),
+            value,
         }
     }
 }
 
-fn quoted(text: &str) -> String {
-    let mut out = Vec::new();
-    text::string(&mut out, text);
-    String::from_utf8_lossy(&out).into_owned()
+fn of_extra(extra: &Extra, connector: Connector) -> (String, Schema) {
+    let members = source_members(connector);
+    let kind = extra.field.kind(&members);
+    (extra.name.clone(), Schema::scalar(kind, true))
 }
 
-fn structure(
-    members: &[String],
-    optional: bool,
-    name: &str,
-    version: Option<u32>,
-    field: Option<&str>,
-) -> String {
-    closed(fields(members), optional, Some(name), version, "", field)
-}
-
-/// A structure of the first version that Debezium describes in words.
-fn described(
-    members: &[String],
-    optional: bool,
-    name: &str,
-    words: &str,
-    field: Option<&str>,
-) -> String {
-    let words = format!(",\"doc\":{}", quoted(words));
-    closed(
-        fields(members),
-        optional,
-        Some(name),
-        Some(1),
-        &words,
-        field,
-    )
-}
-
-fn fields(members: &[String]) -> String {
-    format!("{{\"type\":\"struct\",\"fields\":[{}]", members.join(","))
-}
-
-fn simple(kind: &str, optional: bool, field: &str) -> String {
-    closed(
-        format!("{{\"type\":\"{kind}\""),
-        optional,
-        None,
-        None,
-        "",
-        Some(field),
-    )
-}
-
-fn closed(
-    mut schema: String,
-    optional: bool,
-    name: Option<&str>,
-    version: Option<u32>,
-    parameters: &str,
-    field: Option<&str>,
-) -> String {
-    schema.push_str(&format!(",\"optional\":{optional}"));
-    if let Some(name) = name {
-        schema.push_str(&format!(",\"name\":{}", quoted(name)));
-    }
-    if let Some(version) = version {
-        schema.push_str(&format!(",\"version\":{version}"));
-    }
-    schema.push_str(parameters);
-    if let Some(field) = field {
-        schema.push_str(&format!(",\"field\":{}", quoted(field)));
-    }
-    schema.push('}');
-    schema
-}
-
-fn transaction() -> String {
-    let members = [
-        simple("string", false, "id"),
-        simple("int64", false, "total_order"),
-        simple("int64", false, "data_collection_order"),
+pub(super) fn transaction() -> Schema {
+    let members = vec![
+        ("id".to_owned(), Schema::scalar("string", false)),
+        ("total_order".to_owned(), Schema::scalar("int64", false)),
+        (
+            "data_collection_order".to_owned(),
+            Schema::scalar("int64", false),
+        ),
     ];
-    structure(&members, true, "event.block", Some(1), Some("transaction"))
+    Schema::structure(members, "event.block")
+        .version(1)
+        .optional()
 }
 
-fn source(connector: Connector) -> String {
-    let snapshot = "{\"type\":\"string\",\"optional\":true,\"name\":\"io.debezium.data.Enum\",\
-         \"version\":1,\"parameters\":{\"allowed\":\"true,first,first_in_data_collection,\
-         last_in_data_collection,last,false,incremental\"},\"default\":\"false\",\
-         \"field\":\"snapshot\"}";
+/// Name, type and whether it may be missing, of each member of the source block.
+pub(super) fn source_members(connector: Connector) -> Vec<(&'static str, &'static str, bool)> {
     let mut members = vec![
-        simple("string", false, "version"),
-        simple("string", false, "connector"),
-        simple("string", false, "name"),
-        simple("int64", false, "ts_ms"),
-        snapshot.to_owned(),
-        simple("string", false, "db"),
-        simple("string", true, "sequence"),
-        simple("int64", true, "ts_us"),
-        simple("int64", true, "ts_ns"),
+        ("version", "string", false),
+        ("connector", "string", false),
+        ("name", "string", false),
+        ("ts_ms", "int64", false),
+        ("snapshot", "string", true),
+        ("db", "string", false),
+        ("sequence", "string", true),
+        ("ts_us", "int64", true),
+        ("ts_ns", "int64", true),
     ];
-    let (own, name): (&[(&str, bool, &str)], &str) = match connector {
-        Connector::Postgresql => (
-            &[
-                ("string", false, "schema"),
-                ("string", false, "table"),
-                ("int64", true, "txId"),
-                ("int64", true, "lsn"),
-                ("int64", true, "xmin"),
-                ("string", true, "origin"),
-                ("int64", true, "origin_lsn"),
-            ],
-            "io.debezium.connector.postgresql.Source",
-        ),
-        Connector::Mysql => (
-            &[
-                ("string", true, "table"),
-                ("int64", false, "server_id"),
-                ("string", true, "gtid"),
-                ("string", false, "file"),
-                ("int64", false, "pos"),
-                ("int32", false, "row"),
-                ("int64", true, "thread"),
-                ("string", true, "query"),
-            ],
-            "io.debezium.connector.mysql.Source",
-        ),
-    };
-    members.extend(
-        own.iter()
-            .map(|(kind, optional, field)| simple(kind, *optional, field)),
-    );
-    structure(&members, false, name, Some(1), Some("source"))
+    members.extend_from_slice(match connector {
+        Connector::Postgresql => &[
+            ("schema", "string", false),
+            ("table", "string", false),
+            ("txId", "int64", true),
+            ("lsn", "int64", true),
+            ("xmin", "int64", true),
+            ("origin", "string", true),
+            ("origin_lsn", "int64", true),
+        ],
+        Connector::Mysql => &[
+            ("table", "string", true),
+            ("server_id", "int64", false),
+            ("gtid", "string", true),
+            ("file", "string", false),
+            ("pos", "int64", false),
+            ("row", "int32", false),
+            ("thread", "int64", true),
+            ("query", "string", true),
+        ],
+    });
+    members
 }
 
-/// The schema of one column, or of a list's element (which has no name of a field).
-fn of_kind(kind: &Kind, optional: bool, field: Option<&str>) -> String {
-    let logical = |kind: &str, name: &str| {
-        closed(
-            format!("{{\"type\":\"{kind}\""),
-            optional,
-            Some(name),
-            Some(1),
-            "",
-            field,
-        )
+pub(super) fn source(connector: Connector) -> Schema {
+    let members = source_members(connector)
+        .into_iter()
+        .map(|(name, kind, optional)| {
+            let schema = if name == "snapshot" {
+                let allowed = "true,first,first_in_data_collection,last_in_data_collection,last,\
+                               false,incremental";
+                Schema {
+                    parameters: vec![("allowed", allowed.to_owned())],
+                    default: Some("false"),
+                    ..Schema::logical(kind, optional, "io.debezium.data.Enum")
+                }
+            } else {
+                Schema::scalar(kind, optional)
+            };
+            (name.to_owned(), schema)
+        })
+        .collect();
+    let name = match connector {
+        Connector::Postgresql => "io.debezium.connector.postgresql.Source",
+        Connector::Mysql => "io.debezium.connector.mysql.Source",
     };
-    let plain = |kind: &str| {
-        closed(
-            format!("{{\"type\":\"{kind}\""),
-            optional,
-            None,
-            None,
-            "",
-            field,
-        )
-    };
+    Schema::structure(members, name).version(1)
+}
+
+/// The schema of one column, or of a list's element.
+fn of_kind(kind: &Kind, optional: bool) -> Schema {
+    let plain = |kind| Schema::scalar(kind, optional);
+    let logical = |kind, name| Schema::logical(kind, optional, name);
     let decimal = |scale: i32, precision: Option<u8>| {
-        let precision = precision.map_or_else(String::new, |digits| {
-            format!(",\"connect.decimal.precision\":\"{digits}\"")
-        });
-        closed(
-            "{\"type\":\"bytes\"".to_owned(),
-            optional,
-            Some("org.apache.kafka.connect.data.Decimal"),
-            Some(1),
-            &format!(",\"parameters\":{{\"scale\":\"{scale}\"{precision}}}"),
-            field,
-        )
+        let mut parameters = vec![("scale", scale.to_string())];
+        if let Some(digits) = precision {
+            parameters.push(("connect.decimal.precision", digits.to_string()));
+        }
+        Schema {
+            parameters,
+            ..logical("bytes", "org.apache.kafka.connect.data.Decimal")
+        }
+    };
+    let structure = |members: Vec<(&str, Schema)>, name: &str, words| {
+        let members = members.into_iter();
+        let members = members.map(|(name, schema)| (name.to_owned(), schema));
+        let schema = Schema::structure(members.collect(), name)
+            .version(1)
+            .doc(words);
+        Schema { optional, ..schema }
     };
     match kind {
         Kind::Boolean | Kind::Bit => plain("boolean"),
@@ -258,19 +272,14 @@ fn of_kind(kind: &Kind, optional: bool, field: Option<&str>) -> String {
             precision, scale, ..
         } => decimal(i32::from(*scale), Some(*precision)),
         Kind::Money(_) => decimal(2, None),
-        Kind::Number(_) => {
-            let members = [
-                simple("int32", false, "scale"),
-                simple("bytes", false, "value"),
-            ];
-            described(
-                &members,
-                optional,
-                "io.debezium.data.VariableScaleDecimal",
-                "Variable scaled decimal",
-                field,
-            )
-        }
+        Kind::Number(_) => structure(
+            vec![
+                ("scale", Schema::scalar("int32", false)),
+                ("value", Schema::scalar("bytes", false)),
+            ],
+            "io.debezium.data.VariableScaleDecimal",
+            "Variable scaled decimal",
+        ),
         Kind::Date { connect: true } => logical("int32", "org.apache.kafka.connect.data.Date"),
         Kind::Date { .. } => logical("int32", "io.debezium.time.Date"),
         Kind::TimeMillis { connect: true } => {
@@ -291,52 +300,29 @@ fn of_kind(kind: &Kind, optional: bool, field: Option<&str>) -> String {
         Kind::Uuid => logical("string", "io.debezium.data.Uuid"),
         Kind::Bytes(Binary::Bytes) => plain("bytes"),
         Kind::Bytes(_) => plain("string"),
-        Kind::Bits(length) => closed(
-            "{\"type\":\"bytes\"".to_owned(),
-            optional,
-            Some("io.debezium.data.Bits"),
-            Some(1),
-            &format!(",\"parameters\":{{\"length\":\"{length}\"}}"),
-            field,
-        ),
+        Kind::Bits(length) => Schema {
+            parameters: vec![("length", length.to_string())],
+            ..logical("bytes", "io.debezium.data.Bits")
+        },
         Kind::Text(None) => plain("string"),
         Kind::Text(Some(name)) => logical("string", name),
         Kind::HstoreJson => logical("string", "io.debezium.data.Json"),
-        Kind::HstoreMap => closed(
-            "{\"type\":\"map\",\"keys\":{\"type\":\"string\",\"optional\":false},\
-             \"values\":{\"type\":\"string\",\"optional\":true}"
-                .to_owned(),
-            optional,
-            None,
-            None,
-            "",
-            field,
-        ),
-        Kind::Point => {
-            let members = [
-                simple("double", false, "x"),
-                simple("double", false, "y"),
-                simple("bytes", true, "wkb"),
-                simple("int32", true, "srid"),
-            ];
-            described(
-                &members,
-                optional,
-                "io.debezium.data.geometry.Point",
-                "Geometry (POINT)",
-                field,
-            )
+        Kind::HstoreMap => {
+            let values = Box::new(Schema::scalar("string", true));
+            Schema::plain(Shape::Map(values), optional)
         }
+        Kind::Point => structure(
+            vec![
+                ("x", Schema::scalar("double", false)),
+                ("y", Schema::scalar("double", false)),
+                ("wkb", Schema::scalar("bytes", true)),
+                ("srid", Schema::scalar("int32", true)),
+            ],
+            "io.debezium.data.geometry.Point",
+            "Geometry (POINT)",
+        ),
         Kind::List(element) => {
-            let items = of_kind(element, true, None);
-            closed(
-                format!("{{\"type\":\"array\",\"items\":{items}"),
-                optional,
-                None,
-                None,
-                "",
-                field,
-            )
+            Schema::plain(Shape::Array(Box::new(of_kind(element, true))), optional)
         }
     }
 }

@@ -45,15 +45,14 @@ fn civil(days: i64) -> (i64, u32, u32) {
     (year, u32::try_from(month).unwrap_or(1), day)
 }
 
-/// `2023-11-14T22:13:20.123456Z` in quotes, with as many digits of a second as `digits` says.
+/// `2023-11-14T22:13:20.123456Z`, with as many digits of a second as `digits` says.
 pub(super) fn zoned(out: &mut Vec<u8>, value: i64, digits: usize) {
     match value {
-        i64::MAX => return out.extend_from_slice(b"\"infinity\""),
-        i64::MIN => return out.extend_from_slice(b"\"-infinity\""),
+        i64::MAX => return out.extend_from_slice(b"infinity"),
+        i64::MIN => return out.extend_from_slice(b"-infinity"),
         _ => {}
     }
     let (year, month, day) = civil(value.div_euclid(DAY));
-    out.push(b'"');
     // Writing to a vector cannot fail.
     let _ = match year {
         0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}T"),
@@ -61,7 +60,7 @@ pub(super) fn zoned(out: &mut Vec<u8>, value: i64, digits: usize) {
         _ => write!(out, "-{:04}-{month:02}-{day:02}T", -year),
     };
     clock(out, value.rem_euclid(DAY), digits);
-    out.extend_from_slice(b"Z\"");
+    out.push(b'Z');
 }
 
 /// `22:13:20.123456`.
@@ -78,15 +77,9 @@ fn clock(out: &mut Vec<u8>, micros: i64, digits: usize) {
     }
 }
 
-/// PostgreSQL's `04:05:06.789-03:30` as a time in UTC, in quotes: `07:35:06.789Z`. What is not of
-/// this form stays as it is.
-pub(super) fn zoned_time(out: &mut Vec<u8>, value: &str) {
-    let Some((micros, offset)) = parse_zoned_time(value) else {
-        return text::string(out, value);
-    };
-    let utc = (micros - offset * 1_000_000).rem_euclid(DAY);
+/// A time of day in UTC: `07:35:06.789Z`.
+pub(super) fn zoned_time(out: &mut Vec<u8>, utc: i64) {
     let (seconds, fraction) = (utc / 1_000_000, utc % 1_000_000);
-    out.push(b'"');
     let _ = write!(
         out,
         "{:02}:{:02}:{:02}",
@@ -95,14 +88,23 @@ pub(super) fn zoned_time(out: &mut Vec<u8>, value: &str) {
         seconds % 60
     );
     if fraction > 0 {
-        let digits = format!("{fraction:06}");
-        out.push(b'.');
-        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
+        trimmed(out, fraction.unsigned_abs());
     }
-    out.extend_from_slice(b"Z\"");
+    out.push(b'Z');
 }
 
-fn parse_zoned_time(value: &str) -> Option<(i64, i64)> {
+/// A point, and the digits of a fraction of a second up to the last that is not 0.
+fn trimmed(out: &mut Vec<u8>, micros: u64) {
+    let mut digits = [0u8; 6];
+    let _ = write!(digits.as_mut_slice(), "{micros:06}");
+    let length = 6 - digits.iter().rev().take_while(|it| **it == b'0').count();
+    out.push(b'.');
+    out.extend_from_slice(&digits[..length]);
+}
+
+/// PostgreSQL's `04:05:06.789-03:30` in microseconds of a day in UTC; `None` where it is not of
+/// this form.
+pub(super) fn parse_zoned_time(value: &str) -> Option<i64> {
     let at = value.rfind(['+', '-'])?;
     let (time, zone) = value.split_at(at);
     let seconds = |text: &str| -> Option<i64> {
@@ -120,7 +122,8 @@ fn parse_zoned_time(value: &str) -> Option<(i64, i64)> {
     } else {
         offset
     };
-    Some((seconds(clock)? * 1_000_000 + fraction, offset))
+    let micros = seconds(clock)? * 1_000_000 + fraction;
+    Some((micros - offset * 1_000_000).rem_euclid(DAY))
 }
 
 /// An interval in microseconds, a month having 365.25 / 12 days.
@@ -133,14 +136,14 @@ pub(super) fn interval_micros(months: i32, days: i32, nanoseconds: i64) -> i64 {
         .saturating_add(nanoseconds / 1000)
 }
 
-/// An interval in ISO 8601, in quotes: `P1Y2M3DT4H5M6.7S`.
+/// An interval in ISO 8601: `P1Y2M3DT4H5M6.7S`.
 pub(super) fn interval_text(out: &mut Vec<u8>, months: i32, days: i32, nanoseconds: i64) {
     let micros = nanoseconds / 1000;
     let seconds = micros / 1_000_000;
     let fraction = (micros % 1_000_000).unsigned_abs();
     let _ = write!(
         out,
-        "\"P{}Y{}M{days}DT{}H{}M",
+        "P{}Y{}M{days}DT{}H{}M",
         months / 12,
         months % 12,
         seconds / 3600,
@@ -151,11 +154,9 @@ pub(super) fn interval_text(out: &mut Vec<u8>, months: i32, days: i32, nanosecon
     }
     text::integer(out, seconds % 60);
     if fraction > 0 {
-        let digits = format!("{fraction:06}");
-        out.push(b'.');
-        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
+        trimmed(out, fraction);
     }
-    out.extend_from_slice(b"S\"");
+    out.push(b'S');
 }
 
 #[cfg(test)]
@@ -173,35 +174,32 @@ mod tests {
         let zoned = |value, digits| written(|out| zoned(out, value, digits));
         assert_eq!(
             zoned(1_700_000_000_123_456, 6),
-            "\"2023-11-14T22:13:20.123456Z\""
+            "2023-11-14T22:13:20.123456Z"
         );
-        assert_eq!(zoned(-1, 6), "\"1969-12-31T23:59:59.999999Z\"");
-        assert_eq!(zoned(0, 0), "\"1970-01-01T00:00:00Z\"");
-        assert_eq!(
-            zoned(951_782_400_000_000, 3),
-            "\"2000-02-29T00:00:00.000Z\""
-        );
-        assert_eq!(zoned(i64::MAX, 6), "\"infinity\"");
-        assert_eq!(
-            zoned(253_402_300_800_000_000, 0),
-            "\"+10000-01-01T00:00:00Z\""
-        );
+        assert_eq!(zoned(-1, 6), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(zoned(0, 0), "1970-01-01T00:00:00Z");
+        assert_eq!(zoned(951_782_400_000_000, 3), "2000-02-29T00:00:00.000Z");
+        assert_eq!(zoned(i64::MAX, 6), "infinity");
+        assert_eq!(zoned(253_402_300_800_000_000, 0), "+10000-01-01T00:00:00Z");
     }
 
     #[test]
     fn times_with_time_zone_are_turned_to_utc() {
-        let time = |value| written(|out| zoned_time(out, value));
-        assert_eq!(time("04:05:06.789-03:30"), "\"07:35:06.789Z\"");
-        assert_eq!(time("00:00:00+02"), "\"22:00:00Z\"");
-        assert_eq!(time("odd"), "\"odd\"");
+        let time = |value| {
+            let utc = parse_zoned_time(value).expect("a time");
+            written(|out| zoned_time(out, utc))
+        };
+        assert_eq!(time("04:05:06.789-03:30"), "07:35:06.789Z");
+        assert_eq!(time("00:00:00+02"), "22:00:00Z");
+        assert_eq!(parse_zoned_time("odd"), None);
     }
 
     #[test]
     fn intervals_in_both_forms() {
         assert_eq!(interval_micros(14, 3, 4_000_005_000), 37_076_404_000_005);
         let text = |months, days, nanos| written(|out| interval_text(out, months, days, nanos));
-        assert_eq!(text(14, 3, 14_706_700_000_000), "\"P1Y2M3DT4H5M6.7S\"");
-        assert_eq!(text(-1, 0, -1000), "\"P0Y-1M0DT0H0M-0.000001S\"");
+        assert_eq!(text(14, 3, 14_706_700_000_000), "P1Y2M3DT4H5M6.7S");
+        assert_eq!(text(-1, 0, -1000), "P0Y-1M0DT0H0M-0.000001S");
     }
 
     #[test]

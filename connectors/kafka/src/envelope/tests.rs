@@ -54,6 +54,7 @@ fn batch(table: &Arc<TableSchema>, rows: RecordBatch, ops: &[Op]) -> ChangeBatch
             id: TransactionId::Number(5),
             commit_offset: 30,
             commit_time: 1_700_000_000_123_456,
+            first_seq: 1,
         }],
     }
 }
@@ -81,9 +82,11 @@ fn written(batch: &ChangeBatch, config: KafkaConfig) -> Vec<String> {
             let value = value
                 .rfind(",\"ts_ms\":")
                 .map_or(value.as_str(), |at| &value[..at]);
-            let header = record.header.map_or_else(String::new, |(name, value)| {
-                format!(" {name}={}", text(Some(value)))
-            });
+            let header: String = record
+                .headers
+                .iter()
+                .map(|(name, value)| format!(" {name}={}", text(Some(value))))
+                .collect();
             records.push(format!("{} {value}{header}", text(record.key)));
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! Scalars as JSON text, to the letter as Java's Jackson writes them: strings, numbers, base64.
 //!
-//! Invariant: what is appended is one whole JSON value.
+//! Invariant: what is appended is one whole JSON value; digits of bytes come without their quotes.
 
 use std::io::Write;
 
@@ -163,34 +163,30 @@ fn java_number(out: &mut Vec<u8>, shortest: &str) {
     out.extend_from_slice(if right.is_empty() { "0" } else { right }.as_bytes());
 }
 
-/// Bytes as a string in base64.
+/// Bytes in base64, without quotes.
 pub(super) fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     encoded(out, bytes, &STANDARD);
 }
 
-/// Bytes as a string in base64 with `-` and `_`.
+/// Bytes in base64 with `-` and `_`, without quotes.
 pub(super) fn base64_url_safe(out: &mut Vec<u8>, bytes: &[u8]) {
     encoded(out, bytes, &URL_SAFE);
 }
 
 fn encoded(out: &mut Vec<u8>, bytes: &[u8], engine: &impl Engine) {
-    out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let len = engine.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
     out.truncate(start + len);
-    out.push(b'"');
 }
 
-/// Bytes as a string of hexadecimal digits.
+/// Bytes in hexadecimal digits, without quotes.
 pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
     for byte in bytes {
         out.push(HEX[usize::from(byte >> 4)]);
         out.push(HEX[usize::from(byte & 15)]);
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -236,11 +232,11 @@ mod tests {
 
     #[test]
     fn bytes_in_their_three_forms() {
-        assert_eq!(written(|out| super::base64(out, &[0xfb, 0xff])), "\"+/8=\"");
+        assert_eq!(written(|out| super::base64(out, &[0xfb, 0xff])), "+/8=");
         assert_eq!(
             written(|out| super::base64_url_safe(out, &[0xfb, 0xff])),
-            "\"-_8=\""
+            "-_8="
         );
-        assert_eq!(written(|out| super::hex(out, &[0xfb, 0x0f])), "\"fb0f\"");
+        assert_eq!(written(|out| super::hex(out, &[0xfb, 0x0f])), "fb0f");
     }
 }

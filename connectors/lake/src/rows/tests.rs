@@ -137,6 +137,7 @@ fn transactions_are_told_by_run() {
         id: TransactionId::Number(id),
         commit_offset: 0,
         commit_time,
+        first_seq: 1,
     };
     let batch = encoded(
         vec![("id", Arc::new(Int64Array::from(vec![1, 2, 3])))],

@@ -209,6 +209,8 @@ pub(crate) struct Transaction {
     pub(crate) commit_offset: u64,
     /// Microseconds since the Unix epoch.
     pub(crate) commit_time: i64,
+    /// The first number that it takes.
+    pub(crate) first_seq: u64,
 }
 
 /// A change of one row.
@@ -319,6 +321,7 @@ impl Rows {
                 id: transaction.id.clone(),
                 commit_offset: transaction.commit_offset,
                 commit_time: transaction.commit_time,
+                first_seq: transaction.first_seq,
             }),
         }
         Ok(())

@@ -331,6 +331,7 @@ impl Decoder {
                 xid,
                 commit_lsn: final_lsn,
                 commit_time,
+                first_seq: self.seq + 1,
                 known: final_lsn < self.start,
             }),
             Message::Commit(committed) => self.commit(committed),
@@ -371,6 +372,7 @@ impl Decoder {
                     xid,
                     commit_lsn: committed.lsn,
                     commit_time: committed.time,
+                    first_seq: self.seq + 1,
                     known: committed.lsn < self.start,
                 })?;
                 self.replay = Some((spool.replay()?, committed));

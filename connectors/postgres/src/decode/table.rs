@@ -84,6 +84,8 @@ pub(crate) struct Transaction {
     pub(crate) commit_lsn: u64,
     /// Microseconds since the Unix epoch.
     pub(crate) commit_time: i64,
+    /// The first number that it takes.
+    pub(crate) first_seq: u64,
     /// Whether it is known from before the start.
     pub(crate) known: bool,
 }
@@ -165,6 +167,7 @@ impl Rows {
                 id: TransactionId::Number(u64::from(transaction.xid)),
                 commit_offset: transaction.commit_lsn,
                 commit_time: transaction.commit_time,
+                first_seq: transaction.first_seq,
             }),
         }
         Ok(())

@@ -33,6 +33,7 @@ fn streamed(log: &str, keep: impl Fn(&ColumnType) -> bool) -> RecordBatch {
         xid: 1,
         commit_lsn: 1,
         commit_time: 1,
+        first_seq: 1,
         known: false,
     };
     for (seq, (lsn, body)) in (0..).zip(&messages) {

@@ -155,6 +155,7 @@ pub(crate) fn batch(table: &Arc<TableSchema>, seq: u64, changes: &[Change]) -> C
             id: TransactionId::Number(77),
             commit_offset: 0,
             commit_time: 1_700_000_000_000_000,
+            first_seq: 1,
         }],
     }
 }

@@ -68,6 +68,7 @@ pub fn change_batch(rows: &[Logged]) -> Option<ChangeBatch> {
                 id,
                 commit_offset: logged.transaction.commit_offset,
                 commit_time: logged.transaction.commit_time,
+                first_seq: logged.seq.saturating_sub(logged.index as u64),
             }),
         }
     }

@@ -351,6 +351,7 @@ pub(super) fn batch(table: &Arc<TableSchema>, rows: &[(u64, Op, i64)]) -> Change
             id: TransactionId::Number(7),
             commit_offset: 0,
             commit_time: 1_700_000_000_000_000,
+            first_seq: 1,
         }],
     }
 }

@@ -87,6 +87,7 @@ impl Decoder {
                 id: TransactionId::Text(id),
                 commit_offset: begin + begun.length.unwrap_or(0),
                 commit_time: time,
+                first_seq: self.seq + 1,
             },
             name: begun.name,
             standalone: begun.standalone,

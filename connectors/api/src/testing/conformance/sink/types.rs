@@ -242,6 +242,7 @@ fn changes(table: &Arc<TableSchema>, rows: RecordBatch, op: Op, first: u64) -> C
             id: TransactionId::Number(first),
             commit_offset: first,
             commit_time: 1_700_000_000_000_000,
+            first_seq: 1,
         }],
         rows,
     }

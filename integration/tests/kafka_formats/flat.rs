@@ -1,0 +1,143 @@
+//! The row alone, beside Debezium's `ExtractNewRecordState`.
+
+use crate::beside::{self, Outcome, Wishes};
+
+const SCHEMA: &str = "CREATE TABLE shop.t (id int PRIMARY KEY, v text, n int NOT NULL); INSERT INTO shop.t VALUES (1, 'a', 1); \
+     CREATE TABLE shop.w (id int PRIMARY KEY, v text); ALTER TABLE shop.w REPLICA IDENTITY FULL; \
+     CREATE TABLE shop.bag (v text); ALTER TABLE shop.bag REPLICA IDENTITY FULL;";
+
+const CHANGES: &[&str] = &[
+    "BEGIN; INSERT INTO shop.t VALUES (2, 'b', 2); INSERT INTO shop.w VALUES (1, 'x'); UPDATE shop.t SET v = 'c' WHERE id = 2; COMMIT",
+    "UPDATE shop.t SET id = 3 WHERE id = 2",
+    "DELETE FROM shop.t WHERE id = 3",
+    "UPDATE shop.w SET v = 'y'",
+    "DELETE FROM shop.w",
+    "INSERT INTO shop.bag VALUES ('a')",
+    "UPDATE shop.bag SET v = 'b'",
+    "TRUNCATE shop.bag",
+];
+
+/// Both with these settings; all records of tables are the same text. Where rows have members of the envelope beside
+/// them, those of existing rows and times of making are left out.
+async fn compare(theirs: &[(&str, &str)], ours: &str) -> Outcome {
+    let mut settings = vec![
+        ("transforms", "unwrap"),
+        (
+            "transforms.unwrap.type",
+            "io.debezium.transforms.ExtractNewRecordState",
+        ),
+        ("skipped.operations", "none"),
+    ];
+    settings.extend_from_slice(theirs);
+    let outcome = beside::run(
+        Wishes {
+            schema: SCHEMA,
+            changes: CHANGES,
+            theirs: &settings,
+            ours: &format!("    envelope: flat\n    skipped_operations: []\n{ours}"),
+            program: "kafka_debezium/Engine.java",
+            jars: &[],
+        },
+        None,
+    )
+    .await;
+    for table in ["t", "w", "bag", "zlast"] {
+        let topic = format!("shop.shop.{table}");
+        let ours: Vec<_> = outcome
+            .ours(&topic)
+            .into_iter()
+            .map(|it| (it.key, it.value.map(stable)))
+            .collect();
+        let theirs = outcome.theirs.get(&topic).into_iter().flatten();
+        let theirs: Vec<_> = theirs
+            .map(|it| (it.key.clone(), it.value.clone().map(stable)))
+            .filter(|(key, value)| key.is_some() || value.is_some())
+            .collect();
+        assert_eq!(ours, theirs, "{topic}");
+    }
+    outcome
+}
+
+/// Without the places of existing rows, the version and the commit before.
+fn stable(mut value: String) -> String {
+    let existing = value.contains("\"__op\":\"r\"");
+    let places = [
+        "\"__source_lsn\":",
+        "\"__lsn\":",
+        "\"__source_ts_ms\":",
+        "\"__source_snapshot\":",
+        "\"__txId\":",
+    ];
+    let always = [
+        "\"__made\":",
+        "\"__source_version\":",
+        "\"__source_sequence\":",
+    ];
+    let masks = places.iter().filter(|_| existing).chain(&always);
+    for label in masks {
+        // Of a schema's own text there is none: it says "field":.
+        let Some(start) = value.rfind(label).map(|at| at + label.len()) else {
+            continue;
+        };
+        let rest = &value[start..];
+        let end = if rest.starts_with("\"[") {
+            rest.find("]\"").map(|at| at + 2)
+        } else {
+            rest.find([',', '}'])
+        };
+        value.replace_range(start..start + end.expect("an end"), "*");
+    }
+    value
+}
+
+const PLAIN: [(&str, &str); 3] = [
+    ("key.converter.schemas.enable", "false"),
+    ("value.converter.schemas.enable", "false"),
+    ("converter.schemas.enable", "false"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_alone_is_debeziums() {
+    compare(&PLAIN, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_row_can_be_rewritten_with_members_of_the_envelope_beside_it() {
+    let outcome = compare(
+        &[
+            ("converter.schemas.enable", "true"),
+            ("provide.transaction.metadata", "true"),
+            ("transforms.unwrap.delete.tombstone.handling.mode", "rewrite-with-tombstone"),
+            (
+                "transforms.unwrap.add.fields",
+                "op,lsn,source.ts_ms,source.version,source.snapshot,txId,transaction.id,transaction.total_order,ts_ms:made",
+            ),
+        ],
+        "    format: json_with_schema\n    transaction_metadata: true\n    flat:\n      deletes: rewrite_with_tombstone\n      \
+         add_fields: [op, lsn, source.ts_ms, source.version, source.snapshot, txId, transaction.id, transaction.total_order, 'ts_ms:made']\n",
+    )
+    .await;
+    let records = outcome.ours("shop.shop.t");
+    let deleted = records
+        .iter()
+        .filter_map(|it| it.value.as_deref())
+        .filter(|it| it.contains("\"__deleted\":\"true\""));
+    assert_eq!(deleted.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_can_be_left_out_and_members_stand_in_headers() {
+    let mut theirs = PLAIN.to_vec();
+    theirs.push(("transforms.unwrap.delete.tombstone.handling.mode", "drop"));
+    let outcome = compare(
+        &theirs,
+        "    flat:\n      deletes: drop\n      add_headers: [op, source.table, lsn]\n",
+    )
+    .await;
+    for record in outcome.ours("shop.shop.w") {
+        let text = |name: &str| String::from_utf8(record.headers[name].clone()).expect("text");
+        assert!(["c", "u"].contains(&text("__op").as_str()));
+        assert_eq!(text("__source_table"), "w");
+        assert!(text("__lsn").parse::<u64>().expect("a number") > 0);
+    }
+}
