@@ -54,7 +54,7 @@ torture: setup ## the crash oracle: SEEDS=1..100 (or 7 or 3,9) SOURCE=postgres (
 kafka: SEEDS := 1..4
 kafka: setup ## the crash oracle over Kafka (SEEDS=1..4), and Debezium's engine beside ours, text against text
 	cargo build --locked --bin cdc
-	CDC_SEEDS="$(SEEDS)" cargo test --locked -p cdc-integration --test kafka_debezium --test kafka_oracle -- --nocapture --test-threads=1
+	CDC_SEEDS="$(SEEDS)" cargo test --locked -p cdc-integration --test kafka_debezium --test kafka_formats --test kafka_oracle -- --nocapture --test-threads=1
 
 setup: ## what builds and tests need on this machine
 	@integration/setup

@@ -4,12 +4,23 @@
 //! Invariant: settings on which the guarantee rests (acknowledgements, idempotence, transactions)
 //! cannot be set from outside.
 
+mod record;
+mod target;
+
 use std::collections::BTreeMap;
 
 use cdc_api::{Error, Result};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize};
+
+pub use record::{
+    Binary, Decimals, Envelope, FlatConfig, Flattened, Format, Hstore, Intervals, Names, Operation,
+    OutboxConfig, Times, UnsignedBigint,
+};
+pub use target::{
+    Compression, Delivery, Oversized, Partitioner, Register, RegistryConfig, Subjects, TopicsConfig,
+};
 
 /// Settings of a Kafka sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +102,15 @@ pub struct KafkaConfig {
     /// and `cdc.schema_version`, which shape of the table it has (4 bytes).
     #[serde(default)]
     pub change_headers: bool,
+    /// What becomes of a record that is larger than one may be.
+    #[serde(default)]
+    pub on_oversized: Oversized,
+    /// Where such a record's key goes, with headers that say why; `None`: `<prefix>.dead_letter`.
+    #[serde(default)]
+    pub dead_letter_topic: Option<String>,
+    /// Tables whose rows are events.
+    #[serde(default)]
+    pub outbox: OutboxConfig,
     /// How batches are compressed.
     #[serde(default)]
     pub compression: Compression,
@@ -103,303 +123,6 @@ pub struct KafkaConfig {
     /// librdkafka's own settings: TLS, SASL, timeouts.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
-}
-
-/// What a read-committed consumer can rely on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Delivery {
-    /// Every change once, whole transactions only.
-    #[default]
-    ExactlyOnce,
-    /// Every change, some perhaps again after an interruption; no transactions.
-    AtLeastOnce,
-}
-
-/// What a record's value looks like.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// JSON, as by Connect's `JsonConverter` with `schemas.enable=false`.
-    #[default]
-    Json,
-    /// JSON with its schema, as with `schemas.enable=true`.
-    JsonWithSchema,
-    /// Avro, as by Confluent's `AvroConverter`: the schema is in a registry.
-    Avro,
-}
-
-/// How names become such as Avro takes, of schemas and of columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Names {
-    /// As they are.
-    AsIs,
-    /// What Avro does not take becomes `_`.
-    Avro,
-    /// What Avro does not take becomes `_uXXXX`, and so does `_`: no two names become one.
-    AvroUnicode,
-}
-
-/// What a row that stands alone says beside its columns, as Debezium's `ExtractNewRecordState`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FlatConfig {
-    /// What becomes of a delete.
-    pub deletes: Flattened,
-    /// Members of the envelope that stand behind the columns: `op`, `source.lsn`,
-    /// `transaction.id:tx`.
-    pub add_fields: Vec<String>,
-    /// Members of the envelope that stand in headers, as text.
-    pub add_headers: Vec<String>,
-    /// What the names of both begin with.
-    pub prefix: String,
-}
-
-impl Default for FlatConfig {
-    fn default() -> Self {
-        Self {
-            deletes: Flattened::default(),
-            add_fields: Vec::new(),
-            add_headers: Vec::new(),
-            prefix: "__".to_owned(),
-        }
-    }
-}
-
-/// What becomes of a delete where the row stands alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flattened {
-    /// Nothing is written.
-    Drop,
-    /// A tombstone.
-    #[default]
-    Tombstone,
-    /// The old row with a column `__deleted`, which is `true` there and `false` elsewhere.
-    Rewrite,
-    /// The same, followed by a tombstone.
-    RewriteWithTombstone,
-}
-
-impl Flattened {
-    pub(crate) fn rewrites(self) -> bool {
-        matches!(self, Self::Rewrite | Self::RewriteWithTombstone)
-    }
-
-    pub(crate) fn has_tombstone(self) -> bool {
-        matches!(self, Self::Tombstone | Self::RewriteWithTombstone)
-    }
-}
-
-/// Where Avro's schemas are kept: a registry with Confluent's interface.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RegistryConfig {
-    /// `http://host:8081`, with the path under which `/subjects` is; `None`: there is none.
-    pub url: Option<String>,
-    /// User of basic authentication.
-    pub username: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-    /// PEM file of the authority that signed the registry's certificate; `None`: the well-known
-    /// ones.
-    pub ca_file: Option<String>,
-    /// PEM file of our own certificate, where the registry asks for one.
-    pub certificate_file: Option<String>,
-    /// PEM file of its key.
-    pub key_file: Option<String>,
-    /// What a schema is filed under.
-    pub subjects: Subjects,
-    /// How a schema gets its number.
-    pub schemas: Register,
-}
-
-/// What a schema is filed under.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Subjects {
-    /// `<topic>-key`, `<topic>-value`.
-    #[default]
-    Topic,
-    /// The schema's own name.
-    Record,
-    /// `<topic>-<the schema's own name>`.
-    TopicRecord,
-}
-
-/// How a schema gets its number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Register {
-    /// It is registered where it is not.
-    #[default]
-    Auto,
-    /// It has to be registered already.
-    Existing,
-    /// The subject's latest is used; it has to have the same fields.
-    Latest,
-}
-
-/// Whether a value says what happened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Envelope {
-    /// `before`, `after`, `source`, `op` and times.
-    #[default]
-    Debezium,
-    /// The row as it is now; a delete is a tombstone alone.
-    Flat,
-}
-
-/// A change, by Debezium's letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Operation {
-    /// Existing rows, read by a copy.
-    #[serde(rename = "r")]
-    Read,
-    /// Inserts.
-    #[serde(rename = "c")]
-    Create,
-    /// Updates.
-    #[serde(rename = "u")]
-    Update,
-    /// Deletes, and their tombstones.
-    #[serde(rename = "d")]
-    Delete,
-    /// Truncates.
-    #[serde(rename = "t")]
-    Truncate,
-}
-
-/// How exact decimals are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decimals {
-    /// The unscaled number's bytes; without a declared scale a structure with the scale.
-    #[default]
-    Precise,
-    /// The nearest double.
-    Double,
-    /// Text.
-    String,
-}
-
-/// How bytes are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Binary {
-    /// Bytes, which are base64 in JSON.
-    #[default]
-    Bytes,
-    /// Text in base64.
-    Base64,
-    /// Text in base64 with `-` and `_`.
-    Base64UrlSafe,
-    /// Text in hexadecimal digits.
-    Hex,
-}
-
-/// How dates and times are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Times {
-    /// As exactly as the column is: milliseconds up to 3 digits, else microseconds.
-    #[default]
-    Adaptive,
-    /// The same, but times of day are always microseconds.
-    AdaptiveTimeMicroseconds,
-    /// Connect's own types: milliseconds, always.
-    Connect,
-}
-
-/// How intervals are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Intervals {
-    /// Microseconds, nearly: a month has 365.25 / 12 days.
-    #[default]
-    Numeric,
-    /// Exactly: `P1Y2M3DT4H5M6.7S`.
-    String,
-}
-
-/// How unsigned 64-bit numbers are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnsignedBigint {
-    /// A signed number: what is above its largest becomes negative.
-    #[default]
-    Long,
-    /// A decimal of scale 0.
-    Precise,
-}
-
-/// How hstore is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hstore {
-    /// JSON in text.
-    #[default]
-    Json,
-    /// A map.
-    Map,
-}
-
-/// How batches are compressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compression {
-    /// Not.
-    None,
-    /// By gzip.
-    Gzip,
-    /// By Snappy.
-    Snappy,
-    /// By LZ4.
-    #[default]
-    Lz4,
-    /// By Zstandard.
-    Zstd,
-}
-
-/// How a key chooses its partition. Records without a key all go to partition 0, so that their
-/// order stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Partitioner {
-    /// As Java's producers and Debezium do.
-    #[default]
-    Murmur2,
-    /// As librdkafka's own default does (CRC32).
-    Consistent,
-    /// FNV-1a, as Sarama's default does.
-    Fnv1a,
-}
-
-/// How topics come to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TopicsConfig {
-    /// Whether a topic that is not there is created; else its table stops.
-    pub create: bool,
-    /// Partitions of a topic that is created.
-    pub partitions: u16,
-    /// Copies of a topic that is created, the checkpoint's too; 0: as the broker has it.
-    pub replication: u16,
-    /// Settings of a table's topic that is created, such as `cleanup.policy: compact`.
-    pub config: BTreeMap<String, String>,
-}
-
-impl Default for TopicsConfig {
-    fn default() -> Self {
-        Self {
-            create: true,
-            partitions: 1,
-            replication: 0,
-            config: BTreeMap::new(),
-        }
-    }
 }
 
 fn yes() -> bool {
@@ -466,6 +189,9 @@ impl KafkaConfig {
             unsigned_bigint: UnsignedBigint::default(),
             hstore: Hstore::default(),
             change_headers: false,
+            on_oversized: Oversized::default(),
+            dead_letter_topic: None,
+            outbox: OutboxConfig::default(),
             compression: Compression::default(),
             partitioner: Partitioner::default(),
             topics: TopicsConfig::default(),
@@ -482,11 +208,11 @@ impl KafkaConfig {
                 "set `brokers: host:9092`".to_owned(),
             );
         }
-        for key in ["topic_prefix", "checkpoint_topic"] {
-            let name = match key {
-                "topic_prefix" => &self.topic_prefix,
-                _ => &self.checkpoint_topic,
-            };
+        for (key, name) in [
+            ("topic_prefix", &self.topic_prefix),
+            ("checkpoint_topic", &self.checkpoint_topic),
+            ("dead_letter_topic", &self.dead_letter_topic),
+        ] {
             if name.as_deref().is_some_and(|name| !is_topic_name(name)) {
                 return wrong(
                     format!("kafka setting `{key}` is no topic name"),

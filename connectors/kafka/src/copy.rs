@@ -15,10 +15,11 @@ use cdc_api::{
 };
 use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedHeaders};
 
-use crate::client::{Outgoing, Producer, Refused, header};
+use crate::client::{Outgoing, Producer, header};
 use crate::envelope::{Commits, Record, TableEncoder};
 use crate::ledger::{CatchUpNote, ChunkNote, CopyNotes, Part};
 use crate::offload::Offload;
+use crate::route::{Parcel, Place, TOPIC, too_large};
 use crate::session::Session;
 
 /// A copy in progress.
@@ -247,7 +248,7 @@ struct Waiting {
     records: u64,
     /// Made when there is something to send.
     producer: Option<Producer>,
-    encoder: Option<TableEncoder>,
+    encoder: Option<(TableEncoder, Place)>,
     commits: Commits,
     key: Vec<u8>,
 }
@@ -287,9 +288,9 @@ impl Waiting {
             &mut dyn FnMut(Record<'_>) -> Result<()>,
         ) -> Result<()>,
     ) -> Result<()> {
-        let mut encoder = match self.encoder.take() {
-            Some(encoder) if Arc::ptr_eq(encoder.table(), table) => encoder,
-            _ => self.session.encoder(table)?.0,
+        let (mut encoder, place) = match self.encoder.take() {
+            Some(known) if Arc::ptr_eq(known.0.table(), table) => known,
+            _ => self.session.encoder(table)?,
         };
         if self.producer.is_none() {
             let settings = self.session.site.config.producer();
@@ -300,22 +301,29 @@ impl Waiting {
         };
         let (topic, writer, key) = (&self.topic, self.writer, &mut self.key);
         let records = &mut self.records;
-        let changes = self.session.site.config.change_headers;
+        let site = &self.session.site;
+        let own = encoder.topic().to_owned();
         let written = work(&mut encoder, &mut self.commits, &mut |record| {
-            frame(key, writer, *records, record.key);
+            let parcel = Parcel::new(&record, site.config.change_headers);
+            let parcel = parcel.fitting(site, table, &own, record.seq, place.limit)?;
+            let headers = match parcel.topic {
+                Some(topic) => Some(header(parcel.headers, TOPIC, topic.as_bytes())),
+                None => parcel.headers,
+            };
+            frame(key, writer, *records, parcel.key);
             let sent = producer.send(Outgoing {
                 topic,
                 partition: Some(0),
                 key: Some(key),
-                value: record.value,
-                headers: headers_of(&record, changes),
+                value: parcel.value,
+                headers,
             });
             sent.map_err(|refused| too_large(refused, table))?;
             *records += 1;
             Ok(())
         });
         self.commits.forget_before_last();
-        self.encoder = Some(encoder);
+        self.encoder = Some((encoder, place));
         written
     }
 
@@ -329,40 +337,6 @@ impl Waiting {
             records: self.records,
         })
     }
-}
-
-/// A record's headers, as consumers see them.
-pub(crate) fn headers_of(record: &Record<'_>, changes: bool) -> Option<OwnedHeaders> {
-    let mut headers = None;
-    for (name, value) in record.headers.iter() {
-        headers = Some(header(headers, name, value));
-    }
-    if changes {
-        headers = Some(header(headers, "cdc.seq", &record.seq.to_be_bytes()));
-        headers = Some(header(
-            headers,
-            "cdc.schema_version",
-            &record.version.to_be_bytes(),
-        ));
-    }
-    headers
-}
-
-/// A record that is too large stops its table.
-pub(crate) fn too_large(refused: Refused, table: &TableSchema) -> Error {
-    match refused {
-        Refused::TooLarge => too_large_for(table.id, &table.name.to_string()),
-        Refused::Other(error) => error,
-    }
-}
-
-pub(crate) fn too_large_for(table: TableId, name: &str) -> Error {
-    Error::data(format!("a row of {name} is larger than a record may be"))
-        .hint(format!(
-            "raise `message.max.bytes` in the sink's `properties` and max.message.bytes of the \
-             topic, then cdc snapshot {name}"
-        ))
-        .for_table(table)
 }
 
 /// A number that no other writer has.
@@ -400,12 +374,12 @@ fn unframe(bytes: &[u8]) -> Option<Framed<'_>> {
     })
 }
 
-/// Gives every record of a copy that counts to `take`, in order: key, value, headers.
+/// Gives every record of a copy that counts to `take`, in order.
 pub(crate) fn replay(
     session: &Session,
     copy: CopyId,
     notes: &CopyNotes,
-    mut take: impl FnMut(Option<&[u8]>, Option<&[u8]>, Option<OwnedHeaders>) -> Result<()>,
+    mut take: impl FnMut(Parcel<'_>) -> Result<()>,
 ) -> Result<()> {
     let parts: std::collections::HashMap<u64, u64> = notes
         .parts()
@@ -435,7 +409,13 @@ pub(crate) fn replay(
         }
         *expected += 1;
         found += 1;
-        take(framed.key, message.payload(), headers_from(message))
+        let (topic, headers) = headers_from(message);
+        take(Parcel {
+            topic: topic.as_deref(),
+            key: framed.key,
+            value: message.payload(),
+            headers,
+        })
     })?;
     if found == wanted {
         return Ok(());
@@ -450,9 +430,16 @@ pub(crate) fn replay(
     .for_table(table.id))
 }
 
-fn headers_from(message: &BorrowedMessage<'_>) -> Option<OwnedHeaders> {
-    message
-        .headers()
-        .map(rdkafka::message::BorrowedHeaders::detach)
-        .filter(|headers| headers.count() > 0)
+/// The topic that a record names itself, and its other headers.
+fn headers_from(message: &BorrowedMessage<'_>) -> (Option<String>, Option<OwnedHeaders>) {
+    let (mut topic, mut headers) = (None, None);
+    for it in message.headers().into_iter().flat_map(Headers::iter) {
+        let value = it.value.unwrap_or_default();
+        if it.key == TOPIC {
+            topic = Some(String::from_utf8_lossy(value).into_owned());
+        } else {
+            headers = Some(header(headers, it.key, value));
+        }
+    }
+    (topic, headers)
 }

@@ -12,13 +12,12 @@ use cdc_api::{
     TableSchema,
 };
 
-use rdkafka::message::OwnedHeaders;
-
-use crate::client::{Outgoing, Producer, header};
-use crate::copy::{headers_of, replay, too_large, too_large_for};
+use crate::client::{Producer, header};
+use crate::copy::replay;
 use crate::envelope::{Commits, TableEncoder};
 use crate::ledger::{self, CHECKPOINT, Joined, Ledger, OWNER};
 use crate::notices::Announcer;
+use crate::route::{Parcel, Place, Route, too_large_for};
 use crate::session::{Session, Site, send_note};
 use crate::topics::{Purpose, Topics};
 
@@ -31,6 +30,8 @@ pub(crate) struct Core {
     ledger: Ledger,
     pending: Pending,
     encoders: HashMap<TableId, Encoder>,
+    /// The partitions of topics that records name themselves.
+    others: HashMap<String, usize>,
     commits: Commits,
     /// An error has left the transaction half-way; only a new opening or a rollback mends that.
     failed: bool,
@@ -45,7 +46,7 @@ struct Open {
 
 struct Encoder {
     encoder: TableEncoder,
-    partitions: usize,
+    place: Place,
 }
 
 /// What the next commit changes beside the records themselves.
@@ -65,6 +66,7 @@ impl Core {
             ledger: Ledger::default(),
             pending: Pending::default(),
             encoders: HashMap::new(),
+            others: HashMap::new(),
             commits: Commits::default(),
             failed: false,
         }
@@ -231,14 +233,8 @@ impl Core {
             Arc::ptr_eq(it.encoder.table(), table) || **it.encoder.table() == **table
         };
         if !self.encoders.get(&table.id).is_some_and(fits) {
-            let (encoder, partitions) = self.session()?.encoder(table)?;
-            self.encoders.insert(
-                table.id,
-                Encoder {
-                    encoder,
-                    partitions,
-                },
-            );
+            let (encoder, place) = self.session()?.encoder(table)?;
+            self.encoders.insert(table.id, Encoder { encoder, place });
         }
         Ok(())
     }
@@ -278,15 +274,16 @@ impl Core {
             return Err(Error::internal("the sink was not opened"));
         };
         let topic = it.encoder.topic().to_owned();
+        let mut route = Route {
+            session: &open.session,
+            producer: &open.producer,
+            table,
+            topic: &topic,
+            place: it.place,
+            others: &mut self.others,
+        };
         work(&mut it.encoder, &mut self.commits, &mut |record| {
-            let sent = open.producer.send(Outgoing {
-                topic: &topic,
-                partition: partition(record.key, it.partitions),
-                key: record.key,
-                value: record.value,
-                headers: headers_of(&record, changes),
-            });
-            sent.map_err(|refused| too_large(refused, table))
+            route.send(Parcel::new(&record, changes), record.seq)
         })
     }
 
@@ -334,18 +331,20 @@ impl Core {
             return Err(Error::internal("the sink was not opened"));
         };
         let topic = it.encoder.topic().to_owned();
-        let partitions = it.partitions;
-        let send = |key: Option<&[u8]>, value: Option<&[u8]>, headers: Option<OwnedHeaders>| {
-            let sent = open.producer.send(Outgoing {
-                topic: &topic,
-                partition: partition(key, partitions),
-                key,
-                value,
-                headers,
-            });
-            sent.map_err(|refused| too_large(refused, table))
+        let mut route = Route {
+            session,
+            producer: &open.producer,
+            table,
+            topic: &topic,
+            // What is too large was diverted when it was copied.
+            place: Place {
+                limit: None,
+                ..it.place
+            },
+            others: &mut self.others,
         };
-        if !topic_is_empty(session, &topic, partitions)? {
+        let outbox = it.encoder.is_outbox();
+        if !outbox && !topic_is_empty(session, &topic, it.place.partitions)? {
             // What consumers hold of the table is not what follows: it begins anew.
             let commit_time = self
                 .ledger
@@ -354,14 +353,12 @@ impl Core {
                 .map_or(0, |at| at.commit_time);
             let id = copy.0.to_be_bytes();
             it.encoder.truncate(0, commit_time, &mut |record| {
-                send(
-                    record.key,
-                    record.value,
-                    Some(header(None, "cdc.copy", &id)),
-                )
+                let headers = Some(header(None, "cdc.copy", &id));
+                let parcel = Parcel::new(&record, false);
+                route.send(Parcel { headers, ..parcel }, record.seq)
             })?;
         }
-        replay(session, copy, notes, send)
+        replay(session, copy, notes, |parcel| route.send(parcel, 0))
     }
 
     pub(crate) fn leave(&mut self, table: TableId) -> Result<()> {
@@ -494,11 +491,6 @@ impl Core {
         self.ledger = Ledger::default();
         Ok(vec![format!("checkpoint topic {topic}")])
     }
-}
-
-/// Records without a key all go to one partition, so that their order stands.
-fn partition(key: Option<&[u8]>, partitions: usize) -> Option<i32> {
-    (key.is_none() || partitions == 1).then_some(0)
 }
 
 fn topic_is_empty(session: &Session, topic: &str, partitions: usize) -> Result<bool> {

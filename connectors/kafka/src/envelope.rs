@@ -15,6 +15,7 @@ mod hstore;
 mod kind;
 mod names;
 mod notices;
+mod outbox;
 mod schema;
 mod source;
 mod temporal;
@@ -31,6 +32,7 @@ use flat::Flat;
 pub(crate) use headers::Headers;
 use kind::Kind;
 pub(crate) use notices::Notices;
+use outbox::Outbox;
 use source::SourceBlock;
 pub(crate) use source::{Commits, Origin};
 use value::{Now, Values};
@@ -48,6 +50,8 @@ pub enum Connector {
 /// One record for a topic.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record<'a> {
+    /// None: the table's.
+    pub(crate) topic: Option<&'a str>,
     /// None where the table has no key.
     pub(crate) key: Option<&'a [u8]>,
     /// None for a tombstone.
@@ -89,6 +93,7 @@ impl AvroSchema {
 /// # Errors
 /// `Config`, naming the setting.
 pub(crate) fn validate(config: &KafkaConfig, connector: Connector) -> Result<()> {
+    config.outbox.selection()?;
     Flat::new(config, connector).map(|_| ())
 }
 
@@ -101,6 +106,8 @@ pub(crate) struct TableEncoder {
     source: SourceBlock,
     /// Where the row stands alone.
     flat: Option<Flat>,
+    /// Where the row is an event.
+    outbox: Option<Outbox>,
     schemas: schema::Schemas,
     /// What stands before keys and before values, and after both.
     opening: [Vec<u8>; 2],
@@ -182,6 +189,7 @@ impl TableEncoder {
             topic,
             fields,
             flat,
+            outbox: Outbox::new(table, origin.connector, config)?,
             schemas,
             opening,
             closing,
@@ -206,6 +214,11 @@ impl TableEncoder {
         self.opening = schema::avro::opening(key, value);
     }
 
+    /// Whether its records say themselves where they go.
+    pub(crate) fn is_outbox(&self) -> bool {
+        self.outbox.is_some()
+    }
+
     /// The topic that the rows go to.
     pub(crate) fn topic(&self) -> &str {
         &self.topic
@@ -226,6 +239,9 @@ impl TableEncoder {
         commits: &mut Commits,
         take: Take<'_>,
     ) -> Result<()> {
+        if let Some(outbox) = &mut self.outbox {
+            return outbox.encode(batch, &self.config, take);
+        }
         match self.config.format {
             Format::Avro => self.rows::<Avro>(batch, commits, take),
             Format::Json | Format::JsonWithSchema => self.rows::<Json>(batch, commits, take),
@@ -351,6 +367,7 @@ impl TableEncoder {
         if wanted && self.config.tombstones && !self.table.key.is_empty() {
             self.headers.clear();
             take(Record {
+                topic: None,
                 key: Some(&self.key),
                 value: None,
                 headers: &self.headers,
@@ -363,6 +380,7 @@ impl TableEncoder {
 
     fn send(&self, batch: &ChangeBatch, row: usize, take: Take<'_>) -> Result<()> {
         take(Record {
+            topic: None,
             key: (!self.table.key.is_empty()).then_some(self.key.as_slice()),
             value: Some(&self.value),
             headers: &self.headers,
@@ -376,7 +394,8 @@ impl TableEncoder {
     /// # Errors
     /// Those of `take`.
     pub(crate) fn truncate(&mut self, seq: u64, commit_time: i64, take: Take<'_>) -> Result<()> {
-        if self.config.skips(Operation::Truncate) || self.flat.is_some() {
+        let alone = self.flat.is_some() || self.outbox.is_some();
+        if self.config.skips(Operation::Truncate) || alone {
             return Ok(());
         }
         match self.config.format {
@@ -385,6 +404,7 @@ impl TableEncoder {
         }
         self.headers.clear();
         take(Record {
+            topic: None,
             key: None,
             value: Some(&self.value),
             headers: &self.headers,

@@ -35,6 +35,9 @@
 //! | topic | |
 //! |---|---|
 //! | `<prefix>.<schema>.<table>` | a table's records. Characters that Kafka does not take become `_`; two tables that would share a topic are refused |
+//! | `<prefix>.transaction`, `__debezium-heartbeat.<prefix>` | begins and ends, heartbeats, where asked for |
+//! | `outbox.event.<type>` | events of outbox tables |
+//! | `<prefix>.dead_letter` | keys of records that are too large, where asked for |
 //! | `__cdc.<pipeline>.<sink>` | one partition, compacted: checkpoint, joined tables, notes of copies |
 //! | `__cdc.<pipeline>.<sink>.copy.<n>` | records of a table on its way in; removed when it has joined |
 //!
@@ -60,11 +63,17 @@
 //! - A truncate's source has neither `lsn` nor `txId`. With `binary: base64_url_safe` a value that
 //!   was not sent is the placeholder, where Debezium writes null.
 //! - A delete in a table without a key is not followed by a tombstone, which would have none.
-//! - There are no topics of transactions, heartbeats or schema changes.
+//! - An unchanged value of an array other than of integers, UUIDs or text stops its table; Debezium
+//!   writes null.
+//! - `total_order` has gaps where an event takes two numbers or is of a table that is not captured;
+//!   the id of a transaction's end has the place at which its commit begins. Changes that come with a
+//!   copy are in no transaction's count. Heartbeats come with commits.
+//! - There is no topic of schema changes, and none of logical messages.
 //!
 //! Code map: `sink` the contract's calls · `core` the main stream and the commit · `copy` tables on
 //! their way in · `session` what both share · `ledger` the checkpoint topic · `envelope` rows into
-//! bytes · `topics` names and creation · `client` librdkafka · `check` preflight.
+//! bytes · `route` where each goes · `notices` transactions and heartbeats · `registry` Avro's schemas ·
+//! `topics` names and creation · `client` librdkafka · `check` preflight.
 
 mod check;
 mod client;
@@ -76,14 +85,15 @@ mod ledger;
 mod notices;
 mod offload;
 mod registry;
+mod route;
 mod session;
 mod sink;
 mod topics;
 
 pub use config::{
     Binary, Compression, Decimals, Delivery, Envelope, FlatConfig, Flattened, Format, Hstore,
-    Intervals, KafkaConfig, Names, Operation, Partitioner, Register, RegistryConfig, Subjects,
-    Times, TopicsConfig, UnsignedBigint,
+    Intervals, KafkaConfig, Names, Operation, OutboxConfig, Oversized, Partitioner, Register,
+    RegistryConfig, Subjects, Times, TopicsConfig, UnsignedBigint,
 };
 pub use envelope::Connector;
 pub use sink::Kafka;

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cdc_api::{CopyId, Error, Result, TableSchema};
 
 use crate::client::{Outgoing, Producer, Reader, Refused};
-use crate::config::{Delivery, KafkaConfig};
+use crate::config::{Delivery, KafkaConfig, Oversized};
 use crate::envelope::{Origin, TableEncoder};
 use crate::ledger::{self, CatchUpNote, ChunkNote, CopyNotes};
 use crate::registry::Registry;
-use crate::topics::{Purpose, Topics};
+use crate::route::{self, Place};
+use crate::topics::{self, Purpose, Topics};
 
 /// What does not change while the process runs.
 pub(crate) struct Site {
@@ -22,6 +23,8 @@ pub(crate) struct Site {
     pub(crate) origin: Origin,
     pub(crate) transactional_id: String,
     pub(crate) checkpoint_topic: String,
+    /// Where records go that are larger than one may be, if they are to go anywhere.
+    pub(crate) dead_letter_topic: String,
     /// Where records are Avro.
     pub(crate) registry: Option<Registry>,
 }
@@ -101,15 +104,35 @@ impl Session {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An encoder for this shape, its topic being there, and the topic's partitions.
-    pub(crate) fn encoder(&self, table: &Arc<TableSchema>) -> Result<(TableEncoder, usize)> {
-        let (topic, partitions) = self.topics.of_table(&self.reader(), table)?;
+    /// An encoder for this shape, its topic being there, and what the topic takes.
+    pub(crate) fn encoder(&self, table: &Arc<TableSchema>) -> Result<(TableEncoder, Place)> {
         let (origin, config) = (&self.site.origin, &self.site.config);
+        let topic = topics::name(&origin.name, &table.name);
         let mut encoder = TableEncoder::new(table, topic, origin, config)?;
+        if encoder.is_outbox() {
+            let limit = route::limit(config, encoder.topic(), None)?;
+            let partitions = 1;
+            return Ok((encoder, Place { partitions, limit }));
+        }
+        let partitions = self.topics.of_table(&self.reader(), table)?;
         if let Some(registry) = &self.site.registry {
             registry.number(&mut encoder)?;
         }
-        Ok((encoder, partitions))
+        let diverts = config.on_oversized == Oversized::DeadLetter;
+        let own = diverts
+            .then(|| self.topics.limit(encoder.topic()))
+            .flatten();
+        let limit = route::limit(config, encoder.topic(), own)
+            .map_err(|error| error.for_table(table.id))?;
+        Ok((encoder, Place { partitions, limit }))
+    }
+
+    /// The partitions of a topic that records name themselves, there from now on.
+    pub(crate) fn topic_by_name(&self, topic: &str) -> Result<usize> {
+        if *topic == self.site.dead_letter_topic {
+            self.topic_of_notices(topic)?;
+        }
+        self.topics.of_name(&self.reader(), topic)
     }
 
     /// Sees to it that a topic for records of no table is there.

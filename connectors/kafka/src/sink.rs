@@ -54,6 +54,10 @@ impl Kafka {
             },
             transactional_id: id.unwrap_or_else(|| format!("cdc.{pipeline}.{sink}")),
             checkpoint_topic: topic.unwrap_or_else(|| format!("__cdc.{pipeline}.{sink}")),
+            dead_letter_topic: config.dead_letter_topic.clone().unwrap_or_else(|| {
+                let prefix = config.topic_prefix.as_deref().unwrap_or(pipeline);
+                format!("{prefix}.dead_letter")
+            }),
             registry,
             config: Arc::new(config),
         });

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use cdc_api::{Error, Result, TableId, TableName, TableSchema};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -43,11 +43,16 @@ pub(crate) enum Purpose {
 pub(crate) fn name(prefix: &str, table: &TableName) -> String {
     format!("{prefix}.{}.{}", table.schema, table.table)
         .chars()
-        .map(|it| match it {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => it,
-            _ => '_',
-        })
+        .map(letter)
         .collect()
+}
+
+/// A letter of a topic's name.
+pub(crate) fn letter(it: char) -> char {
+    match it {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => it,
+        _ => '_',
+    }
 }
 
 impl Topics {
@@ -64,8 +69,8 @@ impl Topics {
         })
     }
 
-    /// The topic of a table, there from now on, with its number of partitions.
-    pub(crate) fn of_table(&self, reader: &Reader, table: &TableSchema) -> Result<(String, usize)> {
+    /// The partitions of a table's topic, there from now on.
+    pub(crate) fn of_table(&self, reader: &Reader, table: &TableSchema) -> Result<usize> {
         let topic = name(&self.prefix, &table.name);
         if topic.len() > 249 {
             return Err(Error::unsupported(format!(
@@ -79,8 +84,7 @@ impl Topics {
             if known.name == table.name {
                 // Dropped and created again, it is another table of the same name.
                 known.table = table.id;
-                let partitions = known.partitions;
-                return Ok((topic.clone(), partitions));
+                return Ok(known.partitions);
             }
             return Err(Error::unsupported(format!(
                 "{} would have the topic {topic}, which another table has",
@@ -91,18 +95,7 @@ impl Topics {
         }
         let partitions = match reader.partitions(&topic)? {
             Some(partitions) => partitions,
-            None if self.config.topics.create => {
-                let config: Vec<(&str, &str)> = self
-                    .config
-                    .topics
-                    .config
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_str()))
-                    .collect();
-                let partitions = i32::from(self.config.topics.partitions);
-                self.create(&topic, partitions, &config)?;
-                usize::from(self.config.topics.partitions)
-            }
+            None if self.config.topics.create => self.create_for_rows(&topic)?,
             None => {
                 return Err(Error::unsupported(format!("there is no topic {topic}"))
                     .hint(format!(
@@ -121,7 +114,35 @@ impl Topics {
                 name: table.name.clone(),
             },
         );
-        Ok((topic, partitions))
+        Ok(partitions)
+    }
+
+    /// The partitions of a topic that records name themselves, there from now on.
+    pub(crate) fn of_name(&self, reader: &Reader, topic: &str) -> Result<usize> {
+        match reader.partitions(topic)? {
+            Some(partitions) => Ok(partitions),
+            None if self.config.topics.create => self.create_for_rows(topic),
+            None => Err(missing(topic)),
+        }
+    }
+
+    fn create_for_rows(&self, topic: &str) -> Result<usize> {
+        let config = self.config.topics.config.iter();
+        let config: Vec<(&str, &str)> = config
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let partitions = self.config.topics.partitions;
+        self.create(topic, i32::from(partitions), &config)?;
+        Ok(usize::from(partitions))
+    }
+
+    /// Bytes of a batch that the topic takes, at most, where we may ask.
+    pub(crate) fn limit(&self, topic: &str) -> Option<usize> {
+        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let answers = wait(self.admin.describe_configs(&asked, &options)).ok()?;
+        let found = answers.into_iter().next()?.ok()?;
+        found.get("max.message.bytes")?.value.as_ref()?.parse().ok()
     }
 
     /// The table whose topic this is.
@@ -150,15 +171,18 @@ impl Topics {
                     ("min.cleanable.dirty.ratio", "0.1"),
                 ],
             ),
-            Purpose::Copy => self.create(
-                topic,
-                1,
-                &[
+            Purpose::Copy => {
+                let mut config = vec![
                     ("cleanup.policy", "delete"),
                     ("retention.ms", "-1"),
                     ("retention.bytes", "-1"),
-                ],
-            ),
+                ];
+                // What the table's topic may take waits here first.
+                if let Some(bytes) = self.config.properties.get("message.max.bytes") {
+                    config.push(("max.message.bytes", bytes));
+                }
+                self.create(topic, 1, &config)
+            }
             Purpose::Notices => self.create(topic, 1, &[]),
         }
     }
@@ -168,12 +192,7 @@ impl Topics {
         match reader.partitions(topic)? {
             Some(_) => Ok(()),
             None if self.config.topics.create => self.ensure(topic, &Purpose::Notices),
-            None => Err(
-                Error::config(format!("there is no topic {topic}")).hint(format!(
-                    "kafka-topics.sh --create --topic {topic} --partitions 1; or set \
-                     `topics.create: true`"
-                )),
-            ),
+            None => Err(missing(topic)),
         }
     }
 
@@ -224,6 +243,12 @@ impl Topics {
         }
         Ok(())
     }
+}
+
+fn missing(topic: &str) -> Error {
+    Error::config(format!("there is no topic {topic}")).hint(format!(
+        "kafka-topics.sh --create --topic {topic} --partitions 1; or set `topics.create: true`"
+    ))
 }
 
 fn failed(doing: &str, topic: &str, code: RDKafkaErrorCode) -> Error {

@@ -3,7 +3,7 @@
 //! Invariant: a column's kind depends on its type and the settings alone, so that the existing rows
 //! of a table and its changes are written alike.
 
-mod write;
+pub(super) mod write;
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use cdc_api::Column;

@@ -14,7 +14,7 @@ use cdc_api::{
 };
 
 use super::{Commits, Connector, Origin, TableEncoder};
-use crate::config::{Envelope, Format, KafkaConfig, Operation};
+use crate::config::{Envelope, Flattened, Format, KafkaConfig, Operation};
 
 fn table(columns: Vec<Column>, key: Vec<usize>, identity: Identity) -> Arc<TableSchema> {
     let name = TableName::new("public", "t");
@@ -356,4 +356,158 @@ fn schemas_stand_before_the_payload() {
         "{}",
         records[0]
     );
+}
+
+#[test]
+fn a_deleted_row_that_is_rewritten_says_so_before_the_members_of_the_envelope() {
+    let table = items();
+    let mut flat = config();
+    flat.envelope = Envelope::Flat;
+    flat.flat.deletes = Flattened::RewriteWithTombstone;
+    flat.flat.add_fields = vec!["op".into(), "source.lsn".into(), "txId:tx".into()];
+    flat.flat.add_headers = vec!["sequence".into(), "op".into()];
+    let change = batch(
+        &table,
+        two(&table, [Some("a"), None]),
+        &[Op::Insert, Op::Delete],
+    );
+    assert_eq!(
+        written(&change, flat),
+        [
+            "{\"id\":1} {\"id\":1,\"v\":\"a\",\"__deleted\":\"false\",\"__op\":\"c\",\"__source_lsn\":20,\
+             \"__tx\":5} __sequence=[\"10\",\"20\"] __op=c",
+            "{\"id\":2} {\"id\":2,\"v\":null,\"__deleted\":\"true\",\"__op\":\"d\",\"__source_lsn\":20,\
+             \"__tx\":5} __sequence=[\"10\",\"20\"] __op=d",
+            "{\"id\":2} none",
+        ]
+    );
+}
+
+#[test]
+fn a_member_that_the_envelope_has_not_is_told_at_once() {
+    let mut flat = config();
+    flat.flat.add_fields = vec!["source.gtid".into()];
+    super::validate(&flat, Connector::Mysql).expect("MySQL has it");
+    let error = super::validate(&flat, Connector::Postgresql).expect_err("PostgreSQL has not");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("`source.gtid`"), "{error}");
+}
+
+#[test]
+fn a_change_says_its_place_in_its_transaction() {
+    let table = items();
+    let mut told = config();
+    told.transaction_metadata = true;
+    let mut change = batch(
+        &table,
+        two(&table, [Some("a"), Some("b")]),
+        &[Op::Insert, Op::Update],
+    );
+    change.seq = vec![12, 15].into();
+    change.transactions[0].first_seq = 11;
+    let records = written(&change, told);
+    for (record, total, own) in [(&records[0], 2, 1), (&records[1], 5, 2)] {
+        let wanted = format!(
+            ",\"transaction\":{{\"id\":\"5:20\",\"total_order\":{total},\"data_collection_order\":{own}}},"
+        );
+        assert!(record.contains(&wanted), "{record}");
+    }
+}
+
+#[test]
+fn a_row_of_an_outbox_is_its_event() {
+    let columns = ["id", "aggregatetype", "aggregateid", "payload"];
+    let columns = columns.map(|name| Column::new(name, DataType::Utf8, "text"));
+    let table = table(columns.to_vec(), vec![0], Identity::Key);
+    let text =
+        |values: [Option<&str>; 2]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let events = || {
+        rows(
+            &table,
+            vec![
+                text([Some("e1"), Some("e2")]),
+                text([Some("order line"), Some("x")]),
+                text([Some("7"), None]),
+                text([Some("{\"a\": \"ü\"}"), None]),
+            ],
+        )
+    };
+    let mut outbox = config();
+    outbox.outbox.tables = vec!["public.t".into()];
+    let change = batch(&table, events(), &[Op::Insert, Op::Insert]);
+    assert_eq!(
+        written(&change, outbox.clone()),
+        ["7 {\"a\": \"ü\"} id=e1", "none none id=e2"]
+    );
+    let housekeeping = batch(&table, events(), &[Op::Update, Op::Delete]);
+    assert_eq!(written(&housekeeping, outbox.clone()), Vec::<String>::new());
+    outbox.outbox.payload = "body".into();
+    let origin = Origin {
+        connector: Connector::Postgresql,
+        name: "p".to_owned(),
+        database: String::new(),
+    };
+    let error = TableEncoder::new(&table, "t".to_owned(), &origin, &Arc::new(outbox))
+        .err()
+        .expect("is refused");
+    assert_eq!(error.table(), Some(TableId(1)), "{error}");
+    assert!(
+        error
+            .hint_text()
+            .is_some_and(|it| it.contains("outbox.payload"))
+    );
+}
+
+#[test]
+fn avro_is_the_schemas_members_one_after_another() {
+    let table = items();
+    let mut avro = config();
+    avro.format = Format::Avro;
+    let config = Arc::new(avro);
+    let origin = Origin {
+        connector: Connector::Postgresql,
+        name: "p".to_owned(),
+        database: "d".to_owned(),
+    };
+    let topic = "p.public.t".to_owned();
+    let mut encoder = TableEncoder::new(&table, topic, &origin, &config).expect("every type");
+    let (key, value) = encoder.avro_schemas();
+    assert_eq!(
+        key.expect("there is one").text,
+        "{\"type\":\"record\",\"name\":\"Key\",\"namespace\":\"p.public.t\",\"fields\":[{\"name\":\"id\",\
+         \"type\":\"int\"}],\"connect.name\":\"p.public.t.Key\"}"
+    );
+    assert_eq!(value.name, "p.public.t.Envelope");
+    assert!(
+        value.text.starts_with(
+            "{\"type\":\"record\",\"name\":\"Envelope\",\"namespace\":\"p.public.t\",\"fields\":[{\"name\":\
+             \"before\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"Value\",\"fields\":[{\"name\":\"id\",\
+             \"type\":\"int\"},{\"name\":\"v\",\"type\":[\"null\",\"string\"],\"default\":null}],\
+             \"connect.name\":\"p.public.t.Value\"}],\"default\":null},{\"name\":\"after\",\"type\":[\"null\",\
+             \"Value\"],\"default\":null},"
+        ),
+        "{}",
+        value.text
+    );
+    encoder.numbered(Some(7), 258);
+    let change = batch(
+        &table,
+        two(&table, [Some("a"), None]).slice(0, 1),
+        &[Op::Insert],
+    );
+    let mut seen = Vec::new();
+    encoder
+        .encode(&change, &mut Commits::default(), &mut |record| {
+            seen.push((
+                record.key.map(<[u8]>::to_vec),
+                record.value.map(<[u8]>::to_vec),
+            ));
+            Ok(())
+        })
+        .expect("is written");
+    let (key, value) = seen.remove(0);
+    assert_eq!(key.expect("a key"), [0, 0, 0, 0, 7, 2]);
+    // No row before; after: 1 and "a".
+    let value = value.expect("a value");
+    assert_eq!(value[..11], [0, 0, 0, 1, 2, 0, 2, 2, 2, 2, b'a']);
 }
