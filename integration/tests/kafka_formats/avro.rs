@@ -10,7 +10,6 @@ use cdc_integration::kafka::registry::Registry;
 use cdc_integration::kafka::{Kafka, consume};
 use cdc_integration::postgres::Wanted;
 use cdc_integration::scene::Scene;
-use cdc_integration::server::Server;
 use cdc_integration::{eventually, free_port};
 use serde_json::Value;
 
@@ -63,19 +62,31 @@ const TYPES: &[(&str, &[&str])] = &[
     ("timestamptz[]", &["'{2024-01-02 03:04:05.1+02}'"]),
 ];
 
+/// A row of all types; where a type has fewer values than others its last comes again.
+fn row(id: usize, at: usize) -> String {
+    let values = TYPES
+        .iter()
+        .map(|(_, values)| values[at.min(values.len() - 1)]);
+    let values: Vec<&str> = values.flat_map(|value| [value, value]).collect();
+    format!(
+        "INSERT INTO shop.kinds VALUES ({id}, {})",
+        values.join(", ")
+    )
+}
+
 fn schema() -> String {
     let mut sql =
         String::from("CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;");
-    for (number, (kind, values)) in TYPES.iter().enumerate() {
-        sql.push_str(&format!(
-            "CREATE TABLE shop.t{number:02} (id int PRIMARY KEY, v {kind}, n {kind} NOT NULL);"
-        ));
-        for (id, value) in values.iter().enumerate() {
-            sql.push_str(&format!(
-                "INSERT INTO shop.t{number:02} VALUES ({id}, {value}, {value});"
-            ));
-        }
-    }
+    let columns: Vec<String> = TYPES
+        .iter()
+        .enumerate()
+        .map(|(number, (kind, _))| format!("v{number:02} {kind}, n{number:02} {kind} NOT NULL"))
+        .collect();
+    sql.push_str(&format!(
+        "CREATE TABLE shop.kinds (id int PRIMARY KEY, {});",
+        columns.join(", ")
+    ));
+    sql.push_str(&format!("{};", row(0, 0)));
     sql.push_str(
         "CREATE TABLE shop.\"Odd-Name\" (\"1d\" int, \"grö ße\" text, \"b\" smallint, PRIMARY KEY (b, \"1d\")); \
          INSERT INTO shop.\"Odd-Name\" VALUES (1, 'x', 2);\
@@ -94,18 +105,16 @@ fn schema() -> String {
 }
 
 fn changes() -> Vec<String> {
-    let mut statements: Vec<String> = TYPES
-        .iter()
-        .enumerate()
-        .flat_map(|(number, (_, values))| {
-            let value = values[0];
-            [
-                format!("INSERT INTO shop.t{number:02} VALUES (100, {value}, {value})"),
-                format!("UPDATE shop.t{number:02} SET v = NULL WHERE id = 100"),
-                format!("DELETE FROM shop.t{number:02} WHERE id = 100"),
-            ]
-        })
+    let nulls: Vec<String> = (0..TYPES.len())
+        .map(|number| format!("v{number:02} = NULL"))
         .collect();
+    let mut statements = vec![
+        row(100, 0),
+        row(101, 1),
+        row(102, 2),
+        format!("UPDATE shop.kinds SET {} WHERE id = 100", nulls.join(", ")),
+        "DELETE FROM shop.kinds WHERE id = 100".to_owned(),
+    ];
     for statement in [
         "UPDATE shop.\"Odd-Name\" SET \"1d\" = 7",
         "DELETE FROM shop.\"Odd-Name\"",
@@ -211,7 +220,7 @@ async fn schemas_and_values_are_the_converters() {
         }
     }
     assert!(differences.is_empty(), "{differences}");
-    assert!(compared > TYPES.len() * 4, "only {compared} records");
+    assert!(compared >= 20, "only {compared} records");
     let subjects = registry.subjects();
     for subject in [
         "shop.shop.t00-key",

@@ -7,7 +7,6 @@ use cdc_integration::free_port;
 use cdc_integration::kafka::{Kafka, consume};
 use cdc_integration::postgres::Wanted;
 use cdc_integration::scene::Scene;
-use cdc_integration::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(120);
 

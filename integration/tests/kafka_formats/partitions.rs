@@ -9,7 +9,6 @@ use cdc_integration::kafka::debezium::answer;
 use cdc_integration::kafka::{Kafka, consume};
 use cdc_integration::postgres::Wanted;
 use cdc_integration::scene::Scene;
-use cdc_integration::server::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_go_where_javas_producer_sends_them_and_topics_are_made_as_asked() {

@@ -46,18 +46,6 @@ impl Member {
             .find(|(it, ..)| *it == name)
             .map(|(name, ..)| Self::Source(name))
     }
-
-    /// The Connect type.
-    pub(super) fn kind(&self, source: &[(&'static str, &'static str, bool)]) -> &'static str {
-        match self {
-            Self::Deleted | Self::Op | Self::Transaction("id") => "string",
-            Self::Made(_) | Self::Transaction(_) => "int64",
-            Self::Source(name) => {
-                let found = source.iter().find(|(it, ..)| it == name);
-                found.map_or("string", |(_, kind, _)| kind)
-            }
-        }
-    }
 }
 
 /// A member of the envelope under a name of its own.

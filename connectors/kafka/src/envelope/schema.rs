@@ -8,7 +8,7 @@ pub(super) mod json;
 
 use cdc_api::TableSchema;
 
-use super::flat::{Extra, Flat};
+use super::flat::{Extra, Flat, Member};
 use super::kind::Kind;
 use super::{Connector, Field};
 use crate::config::{Binary, Decimals};
@@ -148,9 +148,24 @@ impl Schemas {
 }
 
 fn of_extra(extra: &Extra, connector: Connector) -> (String, Schema) {
-    let members = source_members(connector);
-    let kind = extra.field.kind(&members);
-    (extra.name.clone(), Schema::scalar(kind, true))
+    let schema = match &extra.field {
+        Member::Source(name) => {
+            let members = match source(connector).shape {
+                Shape::Struct(members) => members,
+                _ => Vec::new(),
+            };
+            let found = members.into_iter().find(|(it, _)| it == name);
+            found.map_or_else(|| Schema::scalar("string", true), |(_, schema)| schema)
+        }
+        Member::Deleted | Member::Op | Member::Transaction("id") => Schema::scalar("string", true),
+        Member::Made(_) | Member::Transaction(_) => Schema::scalar("int64", true),
+    };
+    let schema = Schema {
+        optional: true,
+        default: None,
+        ..schema
+    };
+    (extra.name.clone(), schema)
 }
 
 pub(super) fn transaction() -> Schema {

@@ -304,6 +304,8 @@ impl SourceBlock {
             ("ts_ms", _) => number(out, self.time.div_euclid(1000)),
             ("ts_us", _) => number(out, self.time),
             ("ts_ns", _) => number(out, self.time.saturating_mul(1000)),
+            // Of a change it is the default, which a place of its own does not have.
+            ("snapshot", _) if self.is_change() => W::null(out),
             ("snapshot", _) => text(out, self.snapshot),
             ("db", _) => text(out, &self.database),
             ("schema", Connector::Postgresql) => text(out, &self.table.schema),
