@@ -50,8 +50,10 @@ pub struct PostgresConfig {
     #[serde(default)]
     pub manage_publication: Manage,
     /// Large transactions are sent while they run, so that the server need not keep them on its
-    /// disk first (PostgreSQL 14 and later).
-    #[serde(default = "yes")]
+    /// disk first (PostgreSQL 14 and later). Not by default: where the stream begins again inside
+    /// such a transaction, servers (15.18 and 17.10 were seen to) can send the changes of a
+    /// savepoint that was rolled back, and never tell that it was.
+    #[serde(default)]
     pub streaming: bool,
     /// Values travel in binary where every type of the captured tables can (PostgreSQL 14 and
     /// later).
