@@ -3,22 +3,29 @@
 //!
 //! Invariant: what a consumer here returns is committed and complete up to the end of its topic.
 
+pub mod connect;
 pub mod content;
 pub mod debezium;
 pub mod registry;
+pub mod secured;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::proxy::Proxy;
 use crate::{eventually, free_port, unprivileged};
 
 /// A running broker. Dropped: stopped at once, its folder removed.
@@ -53,30 +60,37 @@ pub struct Consumed {
 impl Kafka {
     /// A broker that answers.
     pub async fn start() -> Self {
-        Self::start_with(&[], None).await
-    }
-
-    /// The same with settings of its own, and a port that clients are told to connect to (of a proxy).
-    pub async fn start_with(settings: &[(&str, &str)], advertised: Option<u16>) -> Self {
-        let mut broker = Self::prepare(settings, advertised);
+        let port = free_port();
+        let mut broker = Self::prepare(port, port);
+        broker.format(&[]);
         broker.boot().await;
         broker
     }
 
-    fn prepare(settings: &[(&str, &str)], advertised: Option<u16>) -> Self {
-        let folder = unprivileged::folder("cdc-kafka-");
+    /// A broker that clients reach through a proxy alone.
+    pub async fn behind_proxy() -> (Self, Proxy) {
         let port = free_port();
-        let broker = Self {
-            folder,
+        let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], port))).await;
+        let mut broker = Self::prepare(port, proxy.port());
+        broker.format(&[]);
+        broker.boot().await;
+        (broker, proxy)
+    }
+
+    fn prepare(port: u16, advertised: u16) -> Self {
+        Self {
+            folder: unprivileged::folder("cdc-kafka-"),
             port,
             controller: free_port(),
-            advertised: advertised.unwrap_or(port),
+            advertised,
             child: None,
-            settings: settings
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
+            settings: Vec::new(),
+        }
+    }
+
+    /// Writes its settings, and formats its storage with more arguments.
+    fn format(&self, arguments: &[&str]) {
+        let broker = self;
         let file = broker.folder.path().join("server.properties");
         unprivileged::write(&file, &broker.properties());
         let mut format = broker.java();
@@ -88,9 +102,9 @@ impl Kafka {
                 "cdcCDCcdcCDCcdcCDCcdcA",
                 "-c",
             ])
-            .arg(&file);
+            .arg(&file)
+            .args(arguments);
         unprivileged::succeed(&mut format);
-        broker
     }
 
     fn properties(&self) -> String {
@@ -110,7 +124,8 @@ impl Kafka {
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=2\nshare.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
-             broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500\n\
+             broker.session.timeout.ms=6000\nbroker.heartbeat.interval.ms=1000\n\
+             initial.broker.registration.timeout.ms=600000\n\
              auto.create.topics.enable=false\n",
             self.folder.path().join("data").display()
         );
@@ -153,7 +168,7 @@ impl Kafka {
             .stderr(log);
         self.child = Some(command.spawn().expect("java starts"));
         let (port, log) = (self.port, self.log_path());
-        eventually("Kafka answers", Duration::from_secs(120), || {
+        eventually("Kafka answers", Duration::from_secs(600), || {
             let log = log.clone();
             async move {
                 tokio::task::spawn_blocking(move || answers(port))
@@ -263,6 +278,36 @@ pub fn shared() -> String {
         .clone()
 }
 
+/// Puts records (topic, key, value) into topics of one partition, which are made where they are not there.
+///
+/// # Panics
+/// When the broker does not take them within half a minute.
+pub fn produce(brokers: &str, records: &[(String, Option<&str>, Option<&str>)]) {
+    let limit = Duration::from_secs(30);
+    let mut settings = ClientConfig::new();
+    settings
+        .set("bootstrap.servers", brokers)
+        .set("log_level", "0");
+    let admin: AdminClient<DefaultClientContext> = settings.create().expect("a client");
+    let topics: std::collections::BTreeSet<_> = records.iter().map(|it| it.0.as_str()).collect();
+    let wanted: Vec<_> = topics
+        .into_iter()
+        .map(|topic| NewTopic::new(topic, 1, TopicReplication::Fixed(1)))
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(limit));
+    let made = admin.create_topics(&wanted, &options);
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(made))
+        .expect("the broker answers");
+    let producer: ThreadedProducer<DefaultProducerContext> = settings.create().expect("a producer");
+    for (topic, key, value) in records {
+        let mut record = BaseRecord::<str, str>::to(topic).partition(0);
+        record.key = *key;
+        record.payload = *value;
+        producer.send(record).expect("is queued");
+    }
+    producer.flush(limit).expect("is taken");
+}
+
 /// Every committed record of a topic, partition by partition; none where there is no such topic.
 ///
 /// # Errors
@@ -295,6 +340,7 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
             .add_partition_offset(topic, partition, Offset::Beginning)
             .map_err(|error| error.to_string())?;
     }
+    settle(brokers, &consumer, topic, partitions);
     consumer
         .assign(&assignment)
         .map_err(|error| error.to_string())?;
@@ -338,4 +384,24 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
     }
     records.sort_by_key(|record| (record.partition, record.offset));
     Ok(Some(records))
+}
+
+/// A commit is answered before its end is marked in every partition, and until then nobody sees it: waits for a
+/// moment until nothing in the topic is undecided. Of a transaction that stays open nothing is to be seen.
+fn settle(brokers: &str, committed: &BaseConsumer, topic: &str, partitions: usize) {
+    let limit = Duration::from_secs(5);
+    let all: Result<BaseConsumer, _> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "reader")
+        .set("isolation.level", "read_uncommitted")
+        .set("log_level", "0")
+        .create();
+    let Ok(all) = all else { return };
+    let start = Instant::now();
+    for partition in 0..i32::try_from(partitions).unwrap_or(0) {
+        let end = |of: &BaseConsumer| of.fetch_watermarks(topic, partition, limit).map(|it| it.1);
+        while end(committed).ok() != end(&all).ok() && start.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
