@@ -58,6 +58,12 @@ pub(crate) fn check(config: &WarehouseConfig) -> Result<Vec<Finding>> {
                     ),
                 ));
             }
+            // It passes by itself; and a preflight beside the running daemon meets that one's lock.
+            Err(error) if error.is_transient() => findings.push(Finding::warning(
+                shown.clone(),
+                format!("{error}: this pipeline's running daemon, or another program"),
+                error.hint_text().unwrap_or("close the other program"),
+            )),
             Err(error) => findings.push(Finding::from_error(shown.clone(), &error)),
         }
         if !existed {
