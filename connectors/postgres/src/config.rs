@@ -212,7 +212,7 @@ mod tests {
         let choices = Choices::new(&config, "My-Shop 2").expect("valid");
         assert_eq!(choices.slot, "cdc_my_shop_2");
         assert_eq!(choices.publication, "cdc_my_shop_2");
-        assert!(config.streaming && config.binary && !config.failover);
+        assert!(!config.streaming && config.binary && !config.failover);
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 

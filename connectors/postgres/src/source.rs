@@ -317,7 +317,19 @@ impl Source for PostgresSource {
         let subjects: Vec<Subject> = tables.iter().map(|table| subject(table)).collect();
         let (horizon, found) = storage::read(&mut session, &subjects).await?;
         let lsn = storage::log_end(&mut session).await?.0;
+        // A column that was added between the discovery and this reading would pass for one that is
+        // not captured, and its rewrite for none: such a table is looked at the next time.
+        let names = |table: &TableSchema| subject(table).1;
+        let later = self.discover().await?;
+        let known = |oid: u32| {
+            let now = later.iter().find(|now| subject(&now.table).0 == oid);
+            let then = subjects.iter().find(|(then, _)| *then == oid);
+            now.map(|now| names(&now.table)) == then.map(|(_, names)| names.clone())
+        };
         for (oid, storage) in found {
+            if !known(oid) {
+                continue;
+            }
             let sighting = Sighting {
                 lsn,
                 horizon,

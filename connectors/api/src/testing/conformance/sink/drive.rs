@@ -183,12 +183,26 @@ impl Drive {
             .commit(&checkpoint)
             .await
             .expect("the commit holds");
+        self.holds(checkpoint);
+    }
+
+    fn holds(&mut self, checkpoint: Checkpoint) {
         self.committed = Some(checkpoint);
         self.visible = self.accepted.clone();
     }
 
-    /// Gives everything and commits.
+    /// Gives everything and commits. A commit that fails by something that passes by itself (a broker that was
+    /// away for a moment) is made again as the engine makes it: on a target opened anew, which holds none of it.
     pub async fn catch_up(&mut self) {
+        for _ in 0..3 {
+            self.feed().await;
+            let checkpoint = self.checkpoint(self.fed);
+            match self.sink().commit(&checkpoint).await {
+                Ok(()) => return self.holds(checkpoint),
+                Err(error) => assert!(error.is_transient(), "the commit holds: {error:?}"),
+            }
+            self.reopen().await;
+        }
         self.feed().await;
         self.commit().await;
     }
