@@ -1,11 +1,12 @@
 //! What a process takes: wall time, CPU time of all its threads, and peak memory, by the system's own accounting.
 //!
-//! Invariant: a process that has ended is accounted to its last tick, since it is looked at before it is reaped. Leaves
-//! to [`crate::bench`] what is run and what it is compared with.
+//! Invariant: a process that has ended is accounted to its last nanosecond, since it is looked at before it is reaped.
+//! Leaves to [`crate::bench`] what is run and what it is compared with.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub struct Cost {
     pub peak_bytes: u64,
 }
 
-/// Ticks per second of `/proc/PID/stat`; Linux reports 100 to every program.
+/// Ticks per second of `/proc/PID/stat`, where children that are gone are counted; Linux reports 100 to every program.
 const TICKS: f64 = 100.0;
 
 impl Cost {
@@ -102,9 +103,16 @@ fn stat(pid: u32) -> Option<Stat> {
     let ticks = |index: usize| Some(fields.get(index)?.parse::<u64>().ok()? as f64 / TICKS);
     Some(Stat {
         parent: fields.get(1)?.parse().ok()?,
-        own_seconds: ticks(11)? + ticks(12)?,
+        own_seconds: own_seconds(pid)?,
         reaped_seconds: ticks(13)? + ticks(14)?,
     })
+}
+
+/// By the process's own clock, since a tick of its `stat` is longer than a short run.
+fn own_seconds(pid: u32) -> Option<f64> {
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().ok()?);
+    let spent = clock_getcpuclockid(pid).and_then(clock_gettime).ok()?;
+    Some(Duration::from(spent).as_secs_f64())
 }
 
 fn peak_bytes(pid: u32) -> Option<u64> {

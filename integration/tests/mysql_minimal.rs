@@ -334,7 +334,8 @@ async fn shapes_are_followed_while_rows_change_and_while_the_daemon_is_down() {
 async fn a_statement_that_is_not_understood_stops_its_table_and_no_other() {
     for flavor in FLAVORS {
         let doubtful = match flavor {
-            Flavor::MySql => "ALTER TABLE shop.t ADD COLUMN x int /*!99997 UNSIGNED */",
+            // Logged as it stands; what no server of this version does is logged as a mere comment.
+            Flavor::MySql => "ALTER TABLE shop.t ADD COLUMN x int /*!80000 UNSIGNED */",
             Flavor::MariaDb => "ALTER TABLE shop.t ADD COLUMN x int /*M!100000 UNSIGNED */",
         };
         let mut scene = streaming(flavor).await;

@@ -319,15 +319,11 @@ impl Source for PostgresSource {
         let lsn = storage::log_end(&mut session).await?.0;
         // A column that was added between the discovery and this reading would pass for one that is
         // not captured, and its rewrite for none: such a table is looked at the next time.
-        let names = |table: &TableSchema| subject(table).1;
         let later = self.discover().await?;
-        let known = |oid: u32| {
-            let now = later.iter().find(|now| subject(&now.table).0 == oid);
-            let then = subjects.iter().find(|(then, _)| *then == oid);
-            now.map(|now| names(&now.table)) == then.map(|(_, names)| names.clone())
-        };
+        let later: BTreeMap<_, _> = later.iter().map(|now| subject(&now.table)).collect();
+        let then: BTreeMap<_, _> = subjects.iter().cloned().collect();
         for (oid, storage) in found {
-            if !known(oid) {
+            if later.get(&oid) != then.get(&oid) {
                 continue;
             }
             let sighting = Sighting {
