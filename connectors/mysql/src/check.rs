@@ -65,7 +65,7 @@ fn greeting(server: &Server, session: &Session) -> Finding {
     };
     let message = format!(
         "{} as {}, {product} {major}.{minor}.{patch}",
-        server.settings.place(),
+        server.settings.address(),
         server.settings.user
     );
     if supported {

@@ -4,15 +4,12 @@
 //! them have the same security and the same session variables. Built on mysql_common's packets: the
 //! ready client makes an owned value of each cell, and cannot verify an authority without the name.
 //!
-//! Code map: [`settings`] the URL · [`socket`] TCP, Unix sockets · [`tls`] rustls in four modes ·
-//! [`wire`] packets in and out · [`auth`] the authentication plugins · [`session`] statements.
+//! Code map: [`settings`] the URL · [`wire`] packets in and out · [`auth`] the authentication plugins ·
+//! [`session`] statements. Sockets and TLS are `cdc_database`'s.
 
 mod auth;
 pub(crate) mod session;
 pub(crate) mod settings;
-mod socket;
-mod tls;
 mod wire;
 
 pub(crate) use session::{Flavour, Row, Session};
-pub use settings::{Host, Settings, TlsMode};

@@ -33,6 +33,5 @@ mod types;
 mod wire;
 
 pub use config::{MysqlConfig, SnapshotLock};
-pub use connect::{Host, Settings, TlsMode};
 pub use source::MysqlSource;
 pub use types::{TypeOptions, ZeroDates};

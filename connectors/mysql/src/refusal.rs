@@ -7,8 +7,7 @@
 use std::fmt;
 
 use cdc_api::{Error, ErrorKind};
-
-use crate::connect::{Host, Settings};
+use cdc_database::{Host, Settings};
 
 /// An ERR packet (page_protocol_basic_err_packet).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -244,7 +243,8 @@ mod tests {
     use super::*;
 
     fn explain(code: u16, state: &str, message: &str) -> Error {
-        let settings = Settings::parse("mysql://cdc:hunter2@db.example.com/shop").expect("good");
+        let settings = crate::connect::settings::parse("mysql://cdc:hunter2@db.example.com/shop")
+            .expect("good");
         Refusal {
             code,
             state: state.to_owned(),

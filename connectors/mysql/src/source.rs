@@ -13,10 +13,11 @@ use cdc_api::{
     BatchLimits, ChangeStream, Checkpoint, Error, Finding, FoundTable, Identity, Result, Snapshot,
     Source, SourceIdentity, TableName, TableSchema, TableSelection, TableSize,
 };
+use cdc_database::Settings;
 
 use crate::catalog::{self, CatalogTable, Which};
 use crate::config::{Choices, MysqlConfig};
-use crate::connect::{Flavour, Session, Settings};
+use crate::connect::{Flavour, Session, settings};
 use crate::history;
 use crate::marks::{Marks, next_id};
 use crate::position::{Place, table_id};
@@ -48,7 +49,7 @@ impl MysqlSource {
     /// `Config` where a URL, number or pattern cannot be used.
     pub fn new(config: MysqlConfig, name: &str, folder: &Path) -> Result<Self> {
         let server = Server {
-            settings: Settings::parse(&config.url)?,
+            settings: settings::parse(&config.url)?,
             choices: Choices::new(&config, name)?,
             selection: RwLock::new(TableSelection::parse(&config.tables)?),
             marks: Marks::default(),

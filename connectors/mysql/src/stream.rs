@@ -7,7 +7,6 @@
 //! which the caller has verified.
 
 mod dump;
-mod outlet;
 mod pump;
 
 use std::sync::Arc;
@@ -18,11 +17,11 @@ use cdc_api::{
     BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Error, Position, Result, StreamProgress,
     TableSchema,
 };
+use cdc_database::outlet::{Inlet, queue};
 use tokio::sync::oneshot;
 
 use crate::position::Place;
 use crate::source::Server;
-use outlet::{Inlet, queue};
 use pump::Pump;
 
 /// Connects and starts to stream after `from`: a checkpoint, its place, and the server that goes on

@@ -1,7 +1,7 @@
 //! PostgreSQL as a source (13 and later): logical replication by `pgoutput`, existing rows by
 //! COPY in binary under an exported snapshot.
 //!
-//! Code map: [`connect`](Settings) URL, sockets, TLS · `session` start-up, authentication, plain
+//! Code map: `connect` URL, TLS · `session` start-up, authentication, plain
 //! SQL, COPY · `refusal` the server's errors and what mends them · `replication` the replication
 //! grammar, reading in gulps, feedback · `catalog` tables, columns, types · `storage` changes of
 //! rows that the log does not carry · `position` places in the log · `types`, `decode` bytes to
@@ -29,6 +29,5 @@ mod stream;
 mod types;
 
 pub use config::{ColumnChoice, Manage, PostgresConfig};
-pub use connect::{Binding, Host, Settings, TlsMode};
 pub use source::PostgresSource;
 pub use types::{ArrayOption, NotANumber, NumericOption, TypeOptions};

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use cdc_api::{Error, ErrorKind};
+use cdc_database::{Host, TlsMode};
 use postgres_protocol::escape::escape_identifier;
 
 use crate::connect::Settings;
@@ -109,15 +110,15 @@ impl Refusal {
                 Some(format!(
                     "add to the server's pg_hba.conf: {} {} {} {}, then SELECT pg_reload_conf()",
                     match settings.tls {
-                        _ if matches!(settings.host, crate::connect::Host::Unix(_)) => "local",
-                        crate::connect::TlsMode::Disable => "host",
+                        _ if matches!(settings.host, Host::Unix(_)) => "local",
+                        TlsMode::Disable => "host",
                         _ => "hostssl",
                     },
                     escape_identifier(&settings.database),
                     user,
                     match settings.host {
-                        crate::connect::Host::Unix(_) => "scram-sha-256",
-                        crate::connect::Host::Tcp(_) => "CLIENT_ADDRESS/32 scram-sha-256",
+                        Host::Unix(_) => "scram-sha-256",
+                        Host::Tcp(_) => "CLIENT_ADDRESS/32 scram-sha-256",
                     }
                 )),
             ),

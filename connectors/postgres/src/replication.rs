@@ -12,11 +12,11 @@ mod pace;
 use std::time::{Duration, Instant};
 
 use cdc_api::{Error, Result};
+use cdc_database::Socket;
 use tokio::io::ReadHalf;
 use tokio::runtime::Handle;
 
 use crate::connect::Settings;
-use crate::connect::socket::Socket;
 use crate::position::Lsn;
 use crate::refusal::Refusal;
 use crate::session::inbox::Inbox;
@@ -67,7 +67,7 @@ impl LogReader {
         from: Lsn,
         runtime: &Handle,
     ) -> Result<Self> {
-        let unix = matches!(session.settings().host, crate::connect::Host::Unix(_));
+        let unix = matches!(session.settings().host, cdc_database::Host::Unix(_));
         let parts = session.into_copy_both(command).await?;
         Ok(Self {
             reader: parts.reader,

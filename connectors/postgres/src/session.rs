@@ -12,10 +12,10 @@ use std::collections::HashMap;
 
 use bytes::BytesMut;
 use cdc_api::{Error, Result};
+use cdc_database::Socket;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
-use crate::connect::socket::Socket;
 use crate::connect::{Settings, dial};
 use crate::refusal::Refusal;
 use inbox::Inbox;

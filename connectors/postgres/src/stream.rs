@@ -5,7 +5,6 @@
 //! stream starts only where the server, its timeline and the slot can continue exactly after the
 //! checkpoint.
 
-mod outlet;
 mod pump;
 mod shapes;
 mod watch;
@@ -18,6 +17,7 @@ use cdc_api::{
     BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Error, Position, Result, StreamProgress,
     TableSchema,
 };
+use cdc_database::outlet::{Inlet, queue};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -27,7 +27,6 @@ use crate::replication::Acknowledger;
 use crate::session::Session;
 use crate::slot;
 use crate::source::{Server, place};
-use outlet::{Inlet, queue};
 use pump::Pump;
 
 /// Who the server is, and where its log ends (`IDENTIFY_SYSTEM`).

@@ -5,11 +5,11 @@
 //! more (`mysql_old_password`, `mysql_clear_password` over a plain connection) are refused.
 
 use cdc_api::{Error, Result};
+use cdc_database::Settings;
 use mysql_common::crypto;
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::{AuthPlugin, AuthSwitchRequest};
 
-use super::settings::Settings;
 use super::wire::Wire;
 use crate::refusal::Refusal;
 

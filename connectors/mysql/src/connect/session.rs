@@ -7,15 +7,14 @@
 use std::time::Duration;
 
 use cdc_api::{Error, ErrorKind, Result};
+use cdc_database::{Host, Settings, Socket, TlsMode, socket, tls};
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::{HandshakePacket, HandshakeResponse, SslRequest};
 use mysql_common::proto::MySerialize;
 
-use super::settings::{Host, Settings, TlsMode};
-use super::socket::{self, Socket};
+use super::auth;
 use super::wire::Wire;
-use super::{auth, tls};
 use crate::refusal::Refusal;
 
 const COM_QUIT: u8 = 0x01;
@@ -107,7 +106,7 @@ impl Session {
             Ok(session) => session,
             Err(_) => Err(Error::transient(format!(
                 "{} did not answer within {} s",
-                settings.place(),
+                settings.address(),
                 patience.as_secs()
             ))
             .hint(
@@ -119,8 +118,8 @@ impl Session {
 
     async fn connect(settings: &Settings) -> Result<Self> {
         let socket = match &settings.host {
-            Host::Unix(file) => Socket::Unix(socket::dial_unix(file).await?),
-            Host::Tcp(name) => Socket::Tcp(socket::dial_tcp(settings, name).await?),
+            Host::Unix(file) => Socket::Unix(socket::dial_unix(file, settings.product).await?),
+            Host::Tcp(name) => Socket::Tcp(socket::dial_tcp(name, settings).await?),
         };
         let mut wire = Wire::new(socket);
         let greeting = wire.next().await?;
@@ -133,7 +132,7 @@ impl Session {
             .map_err(|error| {
                 Error::config(format!(
                     "{} does not speak the MySQL protocol",
-                    settings.place()
+                    settings.address()
                 ))
                 .hint("correct host and port in source.url")
                 .caused_by(error)
@@ -158,7 +157,7 @@ impl Session {
                     })
                     .await?;
             } else if settings.tls != TlsMode::Prefer {
-                return Err(tls::missing(name));
+                return Err(tls::missing(name, settings.product));
             }
         }
         let plugin = auth::first(handshake.auth_plugin());

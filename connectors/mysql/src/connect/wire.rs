@@ -5,9 +5,8 @@
 //! allocated or copied for it, unless it is larger than a frame. After an error the wire is over.
 
 use cdc_api::{Error, Result};
+use cdc_database::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-use super::socket::Socket;
 
 /// The largest payload of one frame; a frame of this length is followed by another.
 const FRAME: usize = 0xff_ffff;

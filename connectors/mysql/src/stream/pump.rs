@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdc_api::{BatchLimits, Checkpoint, Error, Result, TableName, TableSchema};
+use cdc_database::outlet::Outlet;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::outlet::Outlet;
 use super::{Progress, dump};
 use crate::catalog::{self, Which};
 use crate::connect::{Flavour, Session};

@@ -1,34 +1,15 @@
-//! TLS by rustls, in the modes of libpq, and the channel binding that SCRAM takes from it.
-//!
-//! Invariant: `verify-full` and `verify-ca` never accept a certificate that does not lead to a
-//! trusted authority; `require` verifies only that the peer holds the key of its certificate.
-
-use std::path::Path;
-use std::sync::Arc;
+//! How this server is asked for TLS, and the channel binding that SCRAM takes from it.
 
 use cdc_api::{Error, Result};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore,
-    SignatureScheme,
-};
+use cdc_database::{Socket, TlsMode, tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use x509_cert::der::Decode;
 
-use super::settings::{Settings, TlsMode};
-use super::socket::Socket;
+use super::settings::Settings;
 
 /// Asks the server for TLS (SSLRequest) as the settings say, and shakes hands.
-pub(crate) async fn secure(
+pub(super) async fn secure(
     mut stream: TcpStream,
     name: &str,
     settings: &Settings,
@@ -39,40 +20,21 @@ pub(crate) async fn secure(
     let mut request = bytes::BytesMut::new();
     postgres_protocol::message::frontend::ssl_request(&mut request);
     stream.write_all(&request).await.map_err(dropped)?;
-    let answer = stream.read_u8().await.map_err(dropped)?;
-    match answer {
-        b'S' => {}
-        b'N' if settings.tls == TlsMode::Prefer => return Ok(Socket::Tcp(stream)),
-        b'N' => {
-            return Err(Error::config(format!("the server {name} has no TLS")).hint(
-                "set ssl = on, ssl_cert_file and ssl_key_file in the server's postgresql.conf, or \
-                 add sslmode=disable to source.url where the network is trusted",
-            ));
-        }
-        _ => {
-            return Err(Error::transient(
-                "the server gave no answer to the request for TLS",
-            ));
-        }
+    match stream.read_u8().await.map_err(dropped)? {
+        b'S' => tls::secure(stream, name, settings).await,
+        b'N' if settings.tls == TlsMode::Prefer => Ok(Socket::Tcp(stream)),
+        b'N' => Err(tls::missing(name, settings.product)),
+        _ => Err(Error::transient(
+            "the server gave no answer to the request for TLS",
+        )),
     }
-    let config = client_config(settings)?;
-    let server = ServerName::try_from(name.to_owned()).map_err(|error| {
-        Error::config(format!(
-            "the host {name:?} cannot be the name in a certificate"
-        ))
-        .caused_by(error)
-    })?;
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(server, stream)
-        .await
-        .map_err(|error| explain(error, name))?;
-    Ok(Socket::Tls(Box::new(stream)))
 }
 
 /// The `tls-server-end-point` binding of a session (RFC 5929): the hash of the server's
-/// certificate, by the hash of its signature. `None` where the signature names no hash.
-pub(crate) fn server_end_point(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>> {
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+/// certificate, by the hash of its signature. `None` where the signature names no hash, or the
+/// session is not over TLS.
+pub(crate) fn server_end_point(socket: &Socket) -> Option<Vec<u8>> {
+    let certificate = socket.peer_certificate()?;
     let algorithm = x509_cert::Certificate::from_der(certificate)
         .ok()?
         .signature_algorithm
@@ -92,229 +54,6 @@ pub(crate) fn server_end_point(stream: &TlsStream<TcpStream>) -> Option<Vec<u8>>
     Some(::ring::digest::digest(hash, certificate).as_ref().to_vec())
 }
 
-fn client_config(settings: &Settings) -> Result<ClientConfig> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier {
-        mode: settings.tls,
-        roots: match settings.tls {
-            TlsMode::VerifyCa | TlsMode::VerifyFull => {
-                Roots::load(settings.root_certificate.as_deref())?
-            }
-            _ => Roots::none(),
-        },
-        provider: Arc::clone(&provider),
-    };
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::internal("cannot set up TLS").caused_by(error))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    let Some((certificate, key)) = &settings.client_certificate else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = read_certificates(certificate, "sslcert")?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-        Error::config(format!(
-            "sslkey: cannot read a private key from {}",
-            key.display()
-        ))
-        .hint("the file holds one private key in PEM that is not encrypted, and is readable")
-        .caused_by(error)
-    })?;
-    let unusable = |error: rustls::Error| {
-        Error::config("sslcert and sslkey do not go together")
-            .hint("sslkey is the private key of the first certificate in sslcert")
-            .caused_by(error)
-    };
-    let key = ring::sign::any_supported_type(&key_der).map_err(unusable)?;
-    let certified = CertifiedKey::new(chain, key);
-    // Whatever else the check has against the certificate is the server's to judge: certificates
-    // of version 1 are common here.
-    if let Err(error @ rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) =
-        certified.keys_match()
-    {
-        return Err(unusable(error));
-    }
-    Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
-}
-
-fn read_certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let unreadable = |error: rustls::pki_types::pem::Error| {
-        Error::config(format!(
-            "{parameter}: cannot read certificates from {}",
-            file.display()
-        ))
-        .hint("the file holds certificates in PEM and is readable by the daemon")
-        .caused_by(error)
-    };
-    let certificates = CertificateDer::pem_file_iter(file)
-        .map_err(unreadable)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable)?;
-    if certificates.is_empty() {
-        return Err(unreadable(rustls::pki_types::pem::Error::NoItemsFound));
-    }
-    Ok(certificates)
-}
-
-/// The authorities that are trusted, and the certificates themselves: a self-signed server
-/// certificate is its own authority, which the path builder alone would refuse.
-#[derive(Debug)]
-struct Roots {
-    store: RootCertStore,
-    pinned: Vec<CertificateDer<'static>>,
-}
-
-impl Roots {
-    fn none() -> Self {
-        Self {
-            store: RootCertStore::empty(),
-            pinned: Vec::new(),
-        }
-    }
-
-    fn load(file: Option<&Path>) -> Result<Self> {
-        let mut roots = Self::none();
-        match file {
-            Some(file) => {
-                roots.pinned = read_certificates(file, "sslrootcert")?;
-                roots.store.add_parsable_certificates(roots.pinned.clone());
-            }
-            None => {
-                let found = rustls_native_certs::load_native_certs();
-                roots.store.add_parsable_certificates(found.certs);
-                if roots.store.is_empty() {
-                    return Err(Error::config(
-                        "this system has no certificate authorities to verify the server by",
-                    )
-                    .hint(
-                        "install ca-certificates, or name the server's authority: \
-                         sslrootcert=/path/ca.pem in source.url",
-                    ));
-                }
-            }
-        }
-        Ok(roots)
-    }
-}
-
-#[derive(Debug)]
-struct Verifier {
-    mode: TlsMode,
-    roots: Roots,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if matches!(self.mode, TlsMode::Prefer | TlsMode::Require) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        if !self.roots.pinned.iter().any(|root| root == end_entity) {
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                &self.roots.store,
-                intermediates,
-                now,
-                self.provider.signature_verification_algorithms.all,
-            )?;
-        }
-        if self.mode == TlsMode::VerifyFull {
-            verify_server_name(&certificate, server_name)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
 fn dropped(error: std::io::Error) -> Error {
     Error::transient("the server closed the connection before TLS").caused_by(error)
-}
-
-/// The remedy for a failed handshake.
-pub(crate) fn explain(error: std::io::Error, name: &str) -> Error {
-    let Some(tls) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    else {
-        return Error::transient(format!("the TLS handshake with {name} broke off"))
-            .caused_by(error);
-    };
-    let (what, hint) = match tls {
-        rustls::Error::InvalidCertificate(reason) => match reason {
-            CertificateError::UnknownIssuer => (
-                "the server's certificate is signed by an unknown authority",
-                "name the authority in source.url: sslrootcert=/path/ca.pem",
-            ),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                (
-                    "the server's certificate does not name this host",
-                    "use a host in source.url that is in the certificate's subjectAltName, or \
-                 sslmode=verify-ca to verify the authority alone",
-                )
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
-                "the server's certificate has expired",
-                "renew the certificate in ssl_cert_file, then SELECT pg_reload_conf()",
-            ),
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-                "the server's certificate is not valid yet",
-                "compare the clocks of this machine and of the server",
-            ),
-            _ => (
-                "the server's certificate cannot be verified",
-                "name its authority, or a self-signed certificate itself, in source.url: \
-                 sslrootcert=/path/ca.pem; it needs a subjectAltName and X.509 version 3",
-            ),
-        },
-        rustls::Error::AlertReceived(_) => (
-            "the server refused the TLS session",
-            "where pg_hba.conf asks for clientcert, give sslcert and sslkey of a certificate that \
-             the server's ssl_ca_file has signed",
-        ),
-        rustls::Error::PeerIncompatible(_) => (
-            "the server has no TLS version or cipher in common",
-            "set ssl_min_protocol_version = 'TLSv1.2' or later on the server",
-        ),
-        _ => (
-            "the TLS handshake failed",
-            "check the server's ssl settings, and that nothing between rewrites the traffic",
-        ),
-    };
-    Error::config(format!("{name}: {what}"))
-        .hint(hint)
-        .caused_by(error)
 }

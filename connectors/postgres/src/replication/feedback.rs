@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
 use cdc_api::{Error, Result};
+use cdc_database::Socket;
 use postgres_protocol::message::frontend::{self, CopyData};
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::runtime::Handle;
@@ -15,7 +16,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::EPOCH;
-use crate::connect::socket::Socket;
 use crate::position::Lsn;
 
 /// How often the server hears from us at least. Its `wal_sender_timeout` is a minute by default,

@@ -5,6 +5,7 @@
 
 use bytes::BytesMut;
 use cdc_api::{Error, Result};
+use cdc_database::{Host, Socket};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{
     ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
@@ -15,8 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::inbox::Inbox;
 use super::lost;
-use crate::connect::socket::Socket;
-use crate::connect::{Binding, Host, Settings, tls};
+use crate::connect::{Binding, Settings, tls};
 use crate::refusal::Refusal;
 
 /// Answers the server's requests until it is content (AuthenticationOk).
@@ -46,7 +46,7 @@ pub(super) async fn authenticate(
                 );
             }
             0 => return Ok(()),
-            3 if !socket.is_private(&settings.host) => {
+            3 if !socket.is_private() && !settings.host.is_local() => {
                 return Err(Error::config(
                     "the server asks for the password in clear text over an unencrypted connection",
                 )
@@ -144,7 +144,9 @@ async fn next_request(
             .await
             .map_err(|error| match &settings.host {
                 // With TLS 1.3 a refused client certificate shows only here.
-                Host::Tcp(name) if matches!(socket, Socket::Tls(_)) => tls::explain(error, name),
+                Host::Tcp(name) if matches!(socket, Socket::Tls(_)) => {
+                    cdc_database::tls::explain(error, name, settings.product)
+                }
                 _ => lost(error),
             })?
             == 0
@@ -166,11 +168,9 @@ fn choose(
             .split(|&byte| byte == 0)
             .any(|it| it == name.as_bytes())
     };
-    let end_point = match socket {
-        Socket::Tls(stream) if settings.binding != Binding::Disable => {
-            tls::server_end_point(stream)
-        }
-        _ => None,
+    let end_point = match settings.binding {
+        Binding::Disable => None,
+        Binding::Prefer | Binding::Require => tls::server_end_point(socket),
     };
     Ok(match end_point {
         Some(hash) if offers(SCRAM_SHA_256_PLUS) => (

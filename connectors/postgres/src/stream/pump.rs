@@ -12,11 +12,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableId, TableSchema};
+use cdc_database::outlet::Outlet;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::outlet::Outlet;
 use super::shapes::{Shapes, catalog_column};
 use super::{Progress, verify, watch};
 use crate::catalog::{self, Which};

@@ -18,7 +18,7 @@ struct Parcel {
 }
 
 /// A queue that holds events of about `bytes` at most.
-pub(super) fn queue(bytes: usize) -> (Outlet, Inlet) {
+pub fn queue(bytes: usize) -> (Outlet, Inlet) {
     let capacity = u32::try_from(bytes / UNIT)
         .unwrap_or(u32::MAX >> 4)
         .clamp(64, u32::MAX >> 4);
@@ -32,7 +32,7 @@ pub(super) fn queue(bytes: usize) -> (Outlet, Inlet) {
 }
 
 /// Where events go in.
-pub(super) struct Outlet {
+pub struct Outlet {
     sender: UnboundedSender<Parcel>,
     room: Arc<Semaphore>,
     capacity: u32,
@@ -40,7 +40,7 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// Waits for room and sends. False when nobody is there to take it.
-    pub(super) async fn send(&self, event: ChangeEvent) -> bool {
+    pub async fn send(&self, event: ChangeEvent) -> bool {
         let bytes = match &event {
             ChangeEvent::Rows(batch) => batch.bytes(),
             _ => 0,
@@ -60,7 +60,7 @@ impl Outlet {
     }
 
     /// Sends the last thing; there is always room for it.
-    pub(super) fn fail(&self, error: Error) {
+    pub fn fail(&self, error: Error) {
         // Nobody may be there any more to hear of it.
         let _ = self.sender.send(Parcel {
             event: Err(error),
@@ -69,19 +69,19 @@ impl Outlet {
     }
 
     /// Waits until nobody is there to take anything.
-    pub(super) async fn closed(&self) {
+    pub async fn closed(&self) {
         self.sender.closed().await;
     }
 }
 
 /// Where events come out.
-pub(super) struct Inlet {
+pub struct Inlet {
     receiver: UnboundedReceiver<Parcel>,
 }
 
 impl Inlet {
     /// The next event. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<ChangeEvent> {
+    pub async fn next(&mut self) -> Result<ChangeEvent> {
         match self.receiver.recv().await {
             Some(parcel) => parcel.event,
             None => Err(Error::transient("the stream is over")),

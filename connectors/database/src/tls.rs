@@ -21,11 +21,16 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::settings::{Settings, TlsMode};
-use super::socket::Socket;
+use crate::product::Product;
+use crate::settings::{Settings, TlsMode};
+use crate::socket::Socket;
 
-/// Shakes hands as the settings say. The server has agreed to TLS.
-pub(super) async fn secure(stream: TcpStream, name: &str, settings: &Settings) -> Result<Socket> {
+/// Shakes hands with the server `name` as the settings say. The server has agreed to TLS.
+///
+/// # Errors
+/// `Config` with the remedy where one side does not accept the other, or a file cannot be used;
+/// `Transient` where the connection breaks.
+pub async fn secure(stream: TcpStream, name: &str, settings: &Settings) -> Result<Socket> {
     let config = client_config(settings)?;
     let server = ServerName::try_from(name.to_owned()).map_err(|error| {
         Error::config(format!(
@@ -36,16 +41,13 @@ pub(super) async fn secure(stream: TcpStream, name: &str, settings: &Settings) -
     let stream = TlsConnector::from(Arc::new(config))
         .connect(server, stream)
         .await
-        .map_err(|error| explain(error, name))?;
+        .map_err(|error| explain(error, name, settings.product))?;
     Ok(Socket::Tls(Box::new(stream)))
 }
 
 /// The server has no TLS, and the settings ask for it.
-pub(super) fn missing(name: &str) -> Error {
-    Error::config(format!("the server {name} has no TLS")).hint(
-        "set ssl_cert and ssl_key in the server's configuration, or add sslmode=disable to \
-         source.url where the network is trusted",
-    )
+pub fn missing(name: &str, product: &Product) -> Error {
+    Error::config(format!("the server {name} has no TLS")).hint(product.no_tls)
 }
 
 fn client_config(settings: &Settings) -> Result<ClientConfig> {
@@ -216,8 +218,9 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The remedy for a failed handshake.
-fn explain(error: std::io::Error, name: &str) -> Error {
+/// A failed handshake and its remedy. With TLS 1.3 a server that refuses our certificate says so
+/// only where something is read from it next.
+pub fn explain(error: std::io::Error, name: &str, product: &Product) -> Error {
     let Some(tls) = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
@@ -238,10 +241,9 @@ fn explain(error: std::io::Error, name: &str) -> Error {
                  sslmode=verify-ca to verify the authority alone",
                 )
             }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
-                "the server's certificate has expired",
-                "renew the certificate in ssl_cert, then ALTER INSTANCE RELOAD TLS (MariaDB: FLUSH SSL)",
-            ),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                ("the server's certificate has expired", product.expired)
+            }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
                 "the server's certificate is not valid yet",
                 "compare the clocks of this machine and of the server",
@@ -254,12 +256,11 @@ fn explain(error: std::io::Error, name: &str) -> Error {
         },
         rustls::Error::AlertReceived(_) => (
             "the server refused the TLS session",
-            "where the user has REQUIRE X509, give sslcert and sslkey of a certificate that the \
-             server's ssl_ca has signed",
+            product.refused_certificate,
         ),
         rustls::Error::PeerIncompatible(_) => (
             "the server has no TLS version or cipher in common",
-            "set tls_version = 'TLSv1.2,TLSv1.3' on the server",
+            product.no_common_version,
         ),
         _ => (
             "the TLS handshake failed",

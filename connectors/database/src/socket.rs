@@ -1,8 +1,9 @@
 //! One byte stream to the server, whatever carries it: TCP, a Unix socket, or TLS over TCP.
 //!
-//! Owns how the sockets are tuned. Leaves the TLS handshake to `tls`, the protocol to `session`.
+//! Owns how the sockets are tuned. Leaves the TLS handshake to `tls`, the protocol to the sources.
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,40 +14,78 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use super::settings::Settings;
+use crate::product::Product;
+use crate::settings::Settings;
 
 /// What the receive buffer is asked to hold: enough for a gulp every ten milliseconds at the
 /// speed of the server's sender.
 const RECEIVE_BUFFER: u32 = 4 << 20;
 
 /// A connected byte stream.
-pub(crate) enum Socket {
+pub enum Socket {
+    /// Plain TCP.
     Tcp(TcpStream),
+    /// A Unix socket.
     Unix(UnixStream),
+    /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
-    /// Whether the server takes a password as it is over this socket.
-    pub(super) fn is_private(&self) -> bool {
+    /// What the kernel holds for us at most before the sender blocks, in bytes.
+    pub fn kernel_buffer(&self) -> usize {
+        let now = match self {
+            Self::Tcp(socket) => SockRef::from(socket).recv_buffer_size(),
+            Self::Tls(socket) => SockRef::from(socket.get_ref().0).recv_buffer_size(),
+            // It is the sender's buffer that counts; both have the same default.
+            Self::Unix(socket) => SockRef::from(socket).recv_buffer_size(),
+        };
+        let now = now.unwrap_or(128 << 10);
+        match self {
+            Self::Tcp(_) | Self::Tls(_) => now.max(grown_buffer()),
+            Self::Unix(_) => now,
+        }
+    }
+
+    /// Whether nobody on a network path could read along.
+    pub fn is_private(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::Unix(_))
+    }
+
+    /// The server's certificate, in DER; `None` without TLS.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => stream
+                .get_ref()
+                .1
+                .peer_certificates()?
+                .first()
+                .map(AsRef::as_ref),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
     }
 }
 
 /// Opens a Unix socket.
-pub(crate) async fn dial_unix(path: &std::path::Path) -> Result<UnixStream> {
+///
+/// # Errors
+/// `Transient`, with the remedy.
+pub async fn dial_unix(path: &Path, product: &Product) -> Result<UnixStream> {
     UnixStream::connect(path).await.map_err(|error| {
         Error::transient(format!(
             "cannot open the socket {}: {error}",
             path.display()
         ))
-        .hint("check that the server runs, and that socket in source.url is its @@socket")
+        .hint(product.no_socket)
         .caused_by(error)
     })
 }
 
 /// Opens a TCP connection to the first address of the host that answers.
-pub(crate) async fn dial_tcp(settings: &Settings, name: &str) -> Result<TcpStream> {
+///
+/// # Errors
+/// `Transient`, with the remedy.
+pub async fn dial_tcp(name: &str, settings: &Settings) -> Result<TcpStream> {
     let addresses = tokio::net::lookup_host((name, settings.port))
         .await
         .map_err(|error| {
@@ -65,10 +104,7 @@ pub(crate) async fn dial_tcp(settings: &Settings, name: &str) -> Result<TcpStrea
         .as_ref()
         .map_or_else(|| "it has no address".to_owned(), ToString::to_string);
     let error = Error::transient(format!("cannot connect to {name}:{}: {why}", settings.port))
-        .hint(
-            "check that the server runs and listens there (bind_address, port), and that no \
-             firewall is between",
-        );
+        .hint(settings.product.no_listener);
     Err(match last {
         Some(cause) => error.caused_by(cause),
         None => error,
@@ -100,6 +136,14 @@ fn granted_buffer() -> u32 {
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// What the kernel lets a TCP socket's buffer grow to by itself, where its size was not set. It
+/// grows with what is read at a time, so gulps have to be larger than the buffer is at first.
+fn grown_buffer() -> usize {
+    let limits = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").unwrap_or_default();
+    let most = limits.split_whitespace().nth(2);
+    most.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }
 
 impl AsyncRead for Socket {

@@ -1,0 +1,19 @@
+//! What sources that are databases share, whichever database it is: the way to the server and the
+//! way of its changes to the engine.
+//!
+//! Code map: [`product`] what differs between databases on that way, as data · [`settings`] the URL,
+//! taken apart · [`socket`] TCP, Unix sockets, TLS over TCP as one byte stream · [`tls`] rustls in
+//! five modes · [`outlet`] the queue from a stream's thread to the engine, bounded in bytes.
+//!
+//! **Architecture invariant:** nothing here speaks a database's protocol or knows its types. A
+//! source crate depends on this one, this one on the contract alone.
+
+pub mod outlet;
+pub mod product;
+pub mod settings;
+pub mod socket;
+pub mod tls;
+
+pub use product::Product;
+pub use settings::{Host, Settings, TlsMode, Url};
+pub use socket::Socket;
