@@ -8,6 +8,8 @@
 //! One seed decides the workload and the schedule; where a fault falls within the daemon's work is left to the
 //! machine, so a seed that failed is run several times.
 
+mod schedules;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use crate::postgres::{self, Postgres};
 use crate::proxy::{Path, Proxy};
 use crate::server::{Server, Stop};
 use crate::workload::{Mix, PATTERNS, SCHEMAS, SUM, TOTAL, Workload};
+
+pub use schedules::{run_all, schedules};
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

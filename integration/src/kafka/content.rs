@@ -22,7 +22,8 @@ const UNAVAILABLE: &str = "__debezium_unavailable_value";
 pub fn section(brokers: &str) -> String {
     format!(
         "  events:\n    type: kafka\n    brokers: {brokers}\n    skipped_operations: []\n    decimals: string\n    \
-         intervals: string\n    binary: hex\n    change_headers: true\n"
+         intervals: string\n    binary: hex\n    change_headers: true\n    \
+         properties: {{message.max.bytes: \"8388608\"}}\n"
     )
 }
 
