@@ -109,8 +109,6 @@ pub(crate) struct Decoder {
     seq: u64,
     done: Done,
     reported: u64,
-    /// The `seq` of the last report.
-    reported_seq: u64,
     open: Option<Open>,
     tables: Vec<Table>,
     by_name: HashMap<TableName, usize>,
@@ -151,7 +149,6 @@ impl Decoder {
                 offset: place.offset,
             },
             reported: 0,
-            reported_seq: from.seq,
             open: None,
             tables: Vec::new(),
             by_name: HashMap::new(),

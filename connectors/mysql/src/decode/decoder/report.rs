@@ -38,10 +38,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// Reports the last commit before anything of the open transaction is given, unless that
-    /// commit has no rows to report.
+    /// Reports the last commit, or the last step of an idle log, before anything of the open
+    /// transaction is given: reported later it would count what is not committed yet.
     pub(super) fn report_rows(&mut self) -> Result<()> {
-        if self.open.is_some() && self.done.seq > self.reported_seq {
+        if self.open.is_some() && self.done.number > self.reported {
             self.close_all()?;
         }
         Ok(())
@@ -72,7 +72,6 @@ impl Decoder {
     /// Gives the last commit, again if need be.
     pub(super) fn report(&mut self) {
         self.reported = self.done.number;
-        self.reported_seq = self.done.seq;
         let place = Place {
             server: self.server.clone(),
             // Of the transaction that is open they know nothing yet.

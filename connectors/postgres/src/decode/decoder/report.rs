@@ -38,10 +38,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// Reports the last commit before anything of the open transaction is given, unless that
-    /// commit has no rows to report.
+    /// Reports the last commit, or the last step of an idle log, before anything of the open
+    /// transaction is given: reported later it would count what is not committed yet.
     pub(super) fn report_rows(&mut self) -> Result<()> {
-        if self.transaction.is_some() && self.committed.seq > self.reported.seq {
+        if self.transaction.is_some() && self.committed.lsn > self.reported.lsn {
             self.close_all()?;
         }
         Ok(())

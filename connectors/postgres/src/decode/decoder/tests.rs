@@ -652,3 +652,26 @@ proptest! {
         }
     }
 }
+
+/// A commit after some rows of a transaction that is open would count them.
+#[test]
+fn an_idle_step_is_reported_before_the_first_rows_of_a_transaction() {
+    let mut decoder = decoder(&checkpoint(0, 0), EAGER);
+    decoder.keepalive(Lsn(1));
+    let mut events = Vec::new();
+    for message in messages(STORY_LOG) {
+        events.extend(feed(&mut decoder, &[message]));
+        let given = events.iter().any(|it| matches!(it, ChangeEvent::Rows(_)));
+        if given && decoder.transaction().is_some() {
+            break;
+        }
+    }
+    assert!(decoder.in_flight(), "a transaction is given in parts");
+    decoder.flush().expect("sound");
+    events.extend(drain(&mut decoder));
+    assert!(matches!(&events[0], ChangeEvent::Commit(commit) if commit.offset == 1));
+    let commits = events
+        .iter()
+        .filter(|it| matches!(it, ChangeEvent::Commit(_)));
+    assert_eq!(commits.count(), 1);
+}
