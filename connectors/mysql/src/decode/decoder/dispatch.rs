@@ -5,7 +5,7 @@
 
 use cdc_api::{Error, Result};
 
-use super::{Decoder, transaction::begun};
+use super::{Decoder, transaction::begun, unexpected};
 use crate::decode::event::{self, Begun, Header, kind};
 use crate::decode::payload::Payload;
 use crate::decode::prepared::Kept;
@@ -186,10 +186,12 @@ impl Decoder {
                 self.prepared.decide(&xid, &place)?;
                 self.end()
             }
+            Statement::Rows if self.open.is_none() => Err(outside()),
             Statement::Rows => {
                 self.statement_logged()?;
                 self.statement_ends()
             }
+            Statement::Ddl(effects) if self.open.is_none() && !effects.is_empty() => Err(outside()),
             Statement::Ddl(effects) => {
                 self.seq += 1;
                 let inert = self.open.as_ref().is_some_and(|open| open.inert);
@@ -200,4 +202,9 @@ impl Decoder {
             }
         }
     }
+}
+
+#[cold]
+fn outside() -> Error {
+    unexpected("a statement outside of a transaction")
 }

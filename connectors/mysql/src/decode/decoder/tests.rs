@@ -426,7 +426,14 @@ proptest! {
     }
 }
 
-/// A statement as an event: a transaction of its own, as one server logs it without names.
+/// A transaction's begin.
+fn begin() -> Vec<u8> {
+    let log = events(MYSQL);
+    let mut named = log.into_iter().filter(|event| event[4] == kind::GTID);
+    named.next().expect("a transaction")
+}
+
+/// A statement as an event.
 fn statement(text: &str) -> Vec<u8> {
     let mut event = vec![0, 0, 0, 0, kind::QUERY, 1, 0, 0, 0];
     let length = u32::try_from(19 + 13 + 2 + text.len() + 4).expect("short");
@@ -455,6 +462,7 @@ fn what_a_statement_does_to_a_table_that_is_wanted_and_not_known_is_told() {
             let mut decoder = of(MYSQL, 100);
             decoder.wants = Box::new(move |name| wanted && name.table == "t");
             decoder.event(head).expect("a head");
+            decoder.event(&begin()).expect("a begin");
             decoder.event(&statement(text)).expect("a statement");
             let given = drain(&mut decoder).expect("a statement");
             let said = given.iter().any(|event| {
@@ -465,5 +473,35 @@ fn what_a_statement_does_to_a_table_that_is_wanted_and_not_known_is_told() {
             });
             assert_eq!(said, told && wanted, "{text}: {given:?}");
         }
+    }
+}
+
+#[test]
+fn a_statement_outside_of_a_transaction_is_refused() {
+    for text in ["TRUNCATE t", "INSERT INTO t VALUES (1)"] {
+        let mut decoder = of(MYSQL, 100);
+        decoder.wants = Box::new(|_| true);
+        decoder.event(&events(MYSQL)[0]).expect("a head");
+        assert!(decoder.event(&statement(text)).is_err(), "{text}");
+    }
+}
+
+/// A commit after some rows of a transaction that is open would count them.
+#[test]
+fn an_idle_step_is_reported_before_the_first_rows_of_a_transaction() {
+    for name in [MYSQL, MARIADB] {
+        let mut decoder = of(name, 2);
+        let mut given = Vec::new();
+        for event in events(name) {
+            // At rest there is more to report each time, and no pause in which to.
+            decoder.event(&event).expect("a whole event");
+            given.extend(drain(&mut decoder).expect("a whole event"));
+            let rows = given.iter().any(|it| matches!(it, ChangeEvent::Rows(_)));
+            if rows && decoder.open.is_some() {
+                decoder.flush().expect("no defect");
+                given.extend(drain(&mut decoder).expect("no defect"));
+            }
+        }
+        check_commits(&given);
     }
 }
