@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -308,21 +308,54 @@ pub fn produce(brokers: &str, records: &[(String, Option<&str>, Option<&str>)]) 
     producer.flush(limit).expect("is taken");
 }
 
+/// The consumers that read a broker's topics: of committed records, and of all. Kept, since a new one takes long until
+/// it can ask.
+struct Consumers {
+    committed: BaseConsumer,
+    all: BaseConsumer,
+}
+
+impl Consumers {
+    fn of(brokers: &str) -> Result<Self, String> {
+        let consumer = |isolation| {
+            ClientConfig::new()
+                .set("bootstrap.servers", brokers)
+                .set("group.id", "reader")
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                .set("auto.offset.reset", "earliest")
+                .set("isolation.level", isolation)
+                .set("fetch.wait.max.ms", "20")
+                .set("log_level", "0")
+                .create()
+                .map_err(|error: KafkaError| error.to_string())
+        };
+        Ok(Self {
+            committed: consumer("read_committed")?,
+            all: consumer("read_uncommitted")?,
+        })
+    }
+}
+
 /// Every committed record of a topic, partition by partition; none where there is no such topic.
 ///
 /// # Errors
 /// In words, when the broker does not answer within half a minute.
 pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, String> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .set("fetch.wait.max.ms", "20")
-        .set("log_level", "0")
-        .create()
-        .map_err(|error| error.to_string())?;
+    static IDLE: Mutex<BTreeMap<String, Vec<Consumers>>> = Mutex::new(BTreeMap::new());
+    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = idle().get_mut(brokers).and_then(Vec::pop);
+    let consumers = known.map_or_else(|| Consumers::of(brokers), Ok)?;
+    let records = consume_with(&consumers, topic)?;
+    idle()
+        .entry(brokers.to_owned())
+        .or_default()
+        .push(consumers);
+    Ok(records)
+}
+
+fn consume_with(consumers: &Consumers, topic: &str) -> Result<Option<Vec<Consumed>>, String> {
+    let consumer = &consumers.committed;
     let metadata = consumer
         .fetch_metadata(Some(topic), Duration::from_secs(30))
         .map_err(|error| error.to_string())?;
@@ -337,10 +370,11 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
     for partition in 0..partitions {
         let partition = i32::try_from(partition).expect("few partitions");
         assignment
-            .add_partition_offset(topic, partition, Offset::Beginning)
+            // A number: the library asks for "the beginning" only half a second after it has heard of a topic.
+            .add_partition_offset(topic, partition, Offset::Offset(0))
             .map_err(|error| error.to_string())?;
     }
-    settle(brokers, &consumer, topic, partitions);
+    settle(consumers, topic, partitions);
     consumer
         .assign(&assignment)
         .map_err(|error| error.to_string())?;
@@ -382,25 +416,20 @@ pub fn consume(brokers: &str, topic: &str) -> Result<Option<Vec<Consumed>>, Stri
             _ => {}
         }
     }
+    consumer.unassign().map_err(|error| error.to_string())?;
     records.sort_by_key(|record| (record.partition, record.offset));
     Ok(Some(records))
 }
 
 /// A commit is answered before its end is marked in every partition, and until then nobody sees it: waits for a
 /// moment until nothing in the topic is undecided. Of a transaction that stays open nothing is to be seen.
-fn settle(brokers: &str, committed: &BaseConsumer, topic: &str, partitions: usize) {
+fn settle(consumers: &Consumers, topic: &str, partitions: usize) {
     let limit = Duration::from_secs(5);
-    let all: Result<BaseConsumer, _> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "reader")
-        .set("isolation.level", "read_uncommitted")
-        .set("log_level", "0")
-        .create();
-    let Ok(all) = all else { return };
+    let Consumers { committed, all } = consumers;
     let start = Instant::now();
     for partition in 0..i32::try_from(partitions).unwrap_or(0) {
         let end = |of: &BaseConsumer| of.fetch_watermarks(topic, partition, limit).map(|it| it.1);
-        while end(committed).ok() != end(&all).ok() && start.elapsed() < limit {
+        while end(committed).ok() != end(all).ok() && start.elapsed() < limit {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
