@@ -4,6 +4,8 @@
 //! Invariant: an error says neither a value nor a setting: librdkafka's own text about settings is
 //! not passed on.
 
+mod served;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +15,10 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
-};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
+
+use served::Served;
 
 /// How long one answer of the brokers may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
@@ -145,7 +147,7 @@ fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
 
 /// Sends records. Blocks; not for async workers.
 pub(crate) struct Producer {
-    inner: ThreadedProducer<Reports>,
+    inner: Served,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -170,16 +172,17 @@ impl Producer {
     /// A producer with these settings; nothing is connected yet.
     pub(crate) fn new(settings: &ClientConfig) -> Result<Self> {
         let seen = Arc::<Mutex<Seen>>::default();
-        let inner = settings
-            .create_with_context(Reports {
-                seen: Arc::clone(&seen),
-            })
+        let reports = Reports {
+            seen: Arc::clone(&seen),
+        };
+        let inner = Served::start(settings, reports)
             .map_err(|error| meaning("starting a producer", &error))?;
         Ok(Self { inner, seen })
     }
 
     /// Takes the transactional id over: whoever had it is fenced, and what it left open is ended.
     pub(crate) fn init_transactions(&self) -> Result<()> {
+        self.inner.wake();
         self.inner
             .init_transactions(ANSWER)
             .map_err(|error| meaning("taking the transactional id", &error))
@@ -202,7 +205,10 @@ impl Producer {
         let start = Instant::now();
         loop {
             let (error, back) = match self.inner.send(next) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.inner.wake();
+                    return Ok(());
+                }
                 Err(refused) => refused,
             };
             match error.rdkafka_error_code() {
@@ -264,6 +270,7 @@ impl Producer {
     /// Commits the transaction. After an error the outcome is unknown.
     pub(crate) fn commit(&self) -> Result<()> {
         self.flush()?;
+        self.inner.wake();
         self.inner
             .commit_transaction(ANSWER)
             .map_err(|error| self.cause(meaning("committing a transaction", &error)))
@@ -279,9 +286,10 @@ impl Producer {
 
     /// Gives the transaction up.
     pub(crate) fn abort(&self) -> Result<()> {
-        let aborted = self.inner.abort_transaction(ANSWER);
-        lock(&self.seen).failed = None;
-        aborted.map_err(|error| meaning("aborting a transaction", &error))
+        self.inner.wake();
+        self.inner
+            .abort_transaction(ANSWER)
+            .map_err(|error| meaning("aborting a transaction", &error))
     }
 }
 
@@ -407,6 +415,8 @@ impl Reader {
         partition: i32,
         mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
     ) -> Result<()> {
+        // Who asks for a topic first is told of it at once, who reads it unasked half a second later.
+        self.partitions(topic)?;
         let mut assignment = TopicPartitionList::new();
         // A number where "the beginning" is meant: the library asks the brokers for that, but only
         // half a second after a topic was first heard of. What was removed there is passed over.
