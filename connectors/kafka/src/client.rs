@@ -284,8 +284,11 @@ impl Producer {
         }
     }
 
-    /// Gives the transaction up.
+    /// Gives the transaction up. After an error the producer is of no more use.
     pub(crate) fn abort(&self) -> Result<()> {
+        // Records that the brokers have not answered for are dropped by an abort, but not their
+        // sequence numbers: the next transaction would fail for the gap. So they are sent first.
+        self.flush()?;
         self.inner.wake();
         self.inner
             .abort_transaction(ANSWER)
