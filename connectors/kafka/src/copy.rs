@@ -246,7 +246,7 @@ struct Waiting {
     topic: String,
     writer: u64,
     records: u64,
-    /// Made when there is something to send.
+    /// While there are records on their way.
     producer: Option<Producer>,
     encoder: Option<(TableEncoder, Place)>,
     commits: Commits,
@@ -293,8 +293,7 @@ impl Waiting {
             _ => self.session.encoder(table)?,
         };
         if self.producer.is_none() {
-            let settings = self.session.site.config.producer();
-            self.producer = Some(Producer::new(&settings)?);
+            self.producer = Some(self.session.lend()?);
         }
         let Some(producer) = &self.producer else {
             return Err(Error::internal("a copy has no producer"));
@@ -329,8 +328,9 @@ impl Waiting {
 
     /// Waits until the brokers have everything, and says what counts.
     fn flush(&mut self) -> Result<Part> {
-        if let Some(producer) = &self.producer {
+        if let Some(producer) = self.producer.take() {
             producer.flush()?;
+            self.session.give_back(producer);
         }
         Ok(Part {
             writer: self.writer,

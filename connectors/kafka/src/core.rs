@@ -85,8 +85,7 @@ impl Core {
         if reader.partitions(&site.checkpoint_topic)?.is_none() {
             topics.ensure(&site.checkpoint_topic, &Purpose::Checkpoint)?;
         }
-        let producer = site.producer(&site.transactional_id)?;
-        let notes = site.producer(&format!("{}.copies", site.transactional_id))?;
+        let (producer, notes) = producers(site)?;
         self.ledger = Ledger::read(&reader, &site.checkpoint_topic)?;
         let copies = std::mem::take(&mut self.ledger.copies);
         let session = Arc::new(Session::new(
@@ -491,6 +490,19 @@ impl Core {
         self.ledger = Ledger::default();
         Ok(vec![format!("checkpoint topic {topic}")])
     }
+}
+
+/// The producers of the main stream and of the notes about copies. Side by side: an id that was in
+/// use is given out only half a second after it was asked for first.
+fn producers(site: &Site) -> Result<(Producer, Producer)> {
+    std::thread::scope(|scope| {
+        let notes = scope.spawn(|| site.producer(&format!("{}.copies", site.transactional_id)));
+        let producer = site.producer(&site.transactional_id);
+        let notes = notes
+            .join()
+            .map_err(|_| Error::internal("starting a producer panicked"))?;
+        Ok((producer?, notes?))
+    })
 }
 
 fn topic_is_empty(session: &Session, topic: &str, partitions: usize) -> Result<bool> {

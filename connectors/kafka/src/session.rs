@@ -66,6 +66,9 @@ pub(crate) struct Session {
     pub(crate) reader: Mutex<Reader>,
     /// Reads copies back, which may take long.
     pub(crate) copies: Mutex<Reader>,
+    /// Producers of copies' records that have nothing to do: a new one takes half a second until
+    /// it may send.
+    spare: Mutex<Vec<Producer>>,
     notes: Mutex<Notes>,
 }
 
@@ -88,6 +91,7 @@ impl Session {
             topics,
             reader: Mutex::new(reader),
             copies: Mutex::new(copies_reader),
+            spare: Mutex::default(),
             notes: Mutex::new(Notes {
                 producer,
                 copies,
@@ -138,6 +142,23 @@ impl Session {
     /// Sees to it that a topic for records of no table is there.
     pub(crate) fn topic_of_notices(&self, topic: &str) -> Result<()> {
         self.topics.of_notices(&self.reader(), topic)
+    }
+
+    /// A producer for a copy's records, which nobody else uses meanwhile.
+    pub(crate) fn lend(&self) -> Result<Producer> {
+        match self.spare().pop() {
+            Some(producer) => Ok(producer),
+            None => Producer::new(&self.site.config.producer()),
+        }
+    }
+
+    /// Takes a producer back, all of whose records the brokers have.
+    pub(crate) fn give_back(&self, producer: Producer) {
+        self.spare().push(producer);
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Producer>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is noted about a copy.
