@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::AsArray as _;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
 use cdc_api::{BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Source, TableId, TableSchema};
 use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, NUMBERS, Wanted};
 use cdc_integration::scene::{LIMIT, Scene};
@@ -259,6 +262,64 @@ async fn every_statement_makes_of_a_table_what_the_server_makes_of_it() {
             reader.snapshot(&source, &[now]).await;
         }
         assert!(wrong.is_empty(), "{flavor}:\n{wrong}");
+    }
+}
+
+/// Copies are begun while their table is altered: whichever comes first, the stream reads each row by the definition
+/// that it was written under.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_altered_while_copies_begin_is_read_by_its_definition() {
+    const ROUNDS: i64 = 40;
+    for flavor in FLAVORS {
+        let server = minimal(flavor).start().await;
+        let source = source(&server);
+        let session = server.session().await;
+        let create = "CREATE DATABASE suite; CREATE TABLE suite.t (id bigint PRIMARY KEY, n int)";
+        session.execute(create).await.expect("a table");
+        let origin = source.origin().await.expect("an origin");
+        let tables = vec![catalog(&source).await];
+        let mut reader = Reader::start(&source, &origin, &[]).await;
+        reader.snapshot(&source, &tables).await;
+        let altered = async {
+            for round in 0..ROUNDS {
+                let statements = format!(
+                    "ALTER TABLE suite.t MODIFY n int unsigned; INSERT INTO suite.t VALUES ({round}, 4000000000); \
+                     DELETE FROM suite.t; \
+                     ALTER TABLE suite.t MODIFY n int; INSERT INTO suite.t VALUES ({round}, -1); DELETE FROM suite.t"
+                );
+                let done = session.execute(&statements).await;
+                done.expect("no one is in the way for long");
+            }
+        };
+        let copied = async {
+            loop {
+                match source.snapshot(&tables).await {
+                    Ok(view) => drop(view),
+                    Err(error) => assert!(error.is_transient(), "{error}"),
+                }
+            }
+        };
+        let mut read = Vec::new();
+        let reading = async {
+            while read.len() < 4 * ROUNDS as usize {
+                match reader.next().await {
+                    ChangeEvent::Rows(batch) => {
+                        let n = batch.rows.column(1);
+                        let n = cast(n, &DataType::Int64).expect("a number");
+                        read.extend(n.as_primitive::<Int64Type>().iter().flatten());
+                    }
+                    ChangeEvent::Failed { message, .. } => panic!("{flavor}: {message}"),
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(altered, reading) } => {}
+            () = copied => {}
+        }
+        let each = [4_000_000_000, 4_000_000_000, -1, -1];
+        let wanted: Vec<i64> = (0..ROUNDS).flat_map(|_| each).collect();
+        assert_eq!(read, wanted, "{flavor}");
     }
 }
 

@@ -66,9 +66,10 @@ impl TableView {
     /// Opens the views and finds their place in the log.
     pub(crate) async fn open(server: &Arc<Server>, tables: &[Arc<TableSchema>]) -> Result<Self> {
         let mut keeper = server.session().await?;
-        let before = server.look_up(&mut keeper, tables).await?;
-        let (id, sessions) = point::take(server, &mut keeper, &before).await?;
-        let opened = Self::describe(server, keeper, tables, &before, id, sessions).await;
+        let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
+        let found = server.look_up(&mut keeper, &names).await?;
+        let (id, sessions) = point::take(server, &mut keeper, &found).await?;
+        let opened = Self::describe(server, keeper, tables, &found, id, sessions).await;
         if opened.is_err() {
             server.marks.forget(id);
         }
@@ -77,30 +78,15 @@ impl TableView {
 
     async fn describe(
         server: &Arc<Server>,
-        mut keeper: Session,
-        tables: &[Arc<TableSchema>],
-        before: &[CatalogTable],
+        keeper: Session,
+        asked: &[Arc<TableSchema>],
+        found: &[CatalogTable],
         id: u64,
         sessions: Vec<Session>,
     ) -> Result<Self> {
-        // What is the same before and after the view was opened is so in the view.
-        let found = server.look_up(&mut keeper, tables).await?;
         let mut shapes = Vec::with_capacity(found.len());
         let mut reading = HashMap::new();
-        for ((table, earlier), asked) in zip(zip(&found, before), tables) {
-            if (&table.columns, &table.key, &table.charset, &table.created)
-                != (
-                    &earlier.columns,
-                    &earlier.key,
-                    &earlier.charset,
-                    &earlier.created,
-                )
-            {
-                return Err(Error::transient(format!(
-                    "{} was altered while its view was opened",
-                    table.name
-                )));
-            }
+        for (table, asked) in zip(found, asked) {
             let shape = catalog::shape(table, server.config.types, asked.version)?;
             shapes.push(if shape.same_shape(asked) {
                 Arc::clone(asked)

@@ -89,12 +89,11 @@ impl Server {
     pub(crate) async fn look_up(
         &self,
         session: &mut Session,
-        tables: &[Arc<TableSchema>],
+        names: &[TableName],
     ) -> Result<Vec<CatalogTable>> {
-        let names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
-        let mut listed = catalog::tables(session, Which::Named(&names)).await?;
-        let mut found = Vec::with_capacity(tables.len());
-        for name in &names {
+        let mut listed = catalog::tables(session, Which::Named(names)).await?;
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
             let place = listed
                 .iter()
                 .position(|table| table.name == *name)
@@ -184,7 +183,8 @@ impl Source for MysqlSource {
         // The binlog has every table's changes, as long as the server's settings say so.
         let server = &self.server;
         let mut session = server.session().await?;
-        server.look_up(&mut session, tables).await?;
+        let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
+        server.look_up(&mut session, &names).await?;
         crate::check::demand(&mut session).await?;
         session.close().await;
         Ok(())

@@ -1,9 +1,11 @@
 //! Opening views, and finding their place in the log.
 //!
-//! Invariants: the stream does not pass the place before the mark is asked for. A lock is waited for
-//! a second at most and held for as long as it takes to open the views and to ask where the log
-//! ends; whatever happens it ends with the session that holds it.
+//! Invariants: the stream does not pass the place before the mark is asked for, and the mark is asked
+//! for once the tables are known to be in the views as they are described: it gives the stream their
+//! shapes. A lock is waited for a second at most and held for as long as it takes to open the views and
+//! to ask where the log ends; whatever happens it ends with the session that holds it.
 
+use std::iter::zip;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +106,13 @@ async fn attempts(
             Way::Tables | Way::Global => {
                 locked(server, keeper, tables, identity, way, &mut sessions).await
             }
-            Way::Unlocked => unlocked(server, keeper, tables, identity, &mut sessions).await,
+            Way::Unlocked => {
+                let opened = unlocked(server, keeper, tables, identity, &mut sessions).await;
+                match unaltered(server, keeper, tables).await {
+                    Ok(()) => opened,
+                    Err(error) => opened.and(Err(error)),
+                }
+            }
         };
         let place = match opened {
             Ok(place) => place,
@@ -124,6 +132,28 @@ async fn attempts(
         Error::transient("no place in the log was found between running transactions")
             .hint("transactions have been committing for long: SHOW PROCESSLIST"),
     )
+}
+
+/// Refuses tables that are not as they were before the views were opened: what is the same before and after is so in
+/// the views.
+async fn unaltered(server: &Server, keeper: &mut Session, before: &[CatalogTable]) -> Result<()> {
+    let names: Vec<_> = before.iter().map(|table| table.name.clone()).collect();
+    let found = server.look_up(keeper, &names).await?;
+    let parts = |it: &CatalogTable| {
+        (
+            it.columns.clone(),
+            it.key.clone(),
+            it.charset.clone(),
+            it.created.clone(),
+        )
+    };
+    match zip(&found, before).find(|(now, before)| parts(now) != parts(before)) {
+        None => Ok(()),
+        Some((table, _)) => Err(Error::transient(format!(
+            "{} was altered while its view was opened",
+            table.name
+        ))),
+    }
 }
 
 /// Under a lock: the views and the end of the log are of one moment.
@@ -169,6 +199,8 @@ async fn locked(
     let opened = async {
         let (_, place) =
             futures::future::try_join(open(sessions), history::end_of(keeper, identity)).await?;
+        // Nobody alters them now.
+        unaltered(server, keeper, tables).await?;
         Ok(place)
     }
     .await;
