@@ -3,15 +3,20 @@
 //!
 //! Code map: [`product`] what differs between databases on that way, as data · [`settings`] the URL,
 //! taken apart · [`socket`] TCP, Unix sockets, TLS over TCP as one byte stream · [`tls`] rustls in
-//! five modes · [`outlet`] the queue from a stream's thread to the engine, bounded in bytes.
+//! the modes of libpq · [`rows`] a table's rows becoming a change batch, [`batches`] those of all
+//! tables · [`stream`] the thread of a running stream · [`outlet`] the queue from it to the engine,
+//! bounded in bytes.
 //!
 //! **Architecture invariant:** nothing here speaks a database's protocol or knows its types. A
 //! source crate depends on this one, this one on the contract alone.
 
+pub mod batches;
 pub mod outlet;
 pub mod product;
+pub mod rows;
 pub mod settings;
 pub mod socket;
+pub mod stream;
 pub mod tls;
 
 pub use product::Product;

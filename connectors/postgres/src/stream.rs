@@ -10,7 +10,6 @@ mod shapes;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use cdc_api::{
@@ -18,8 +17,8 @@ use cdc_api::{
     TableSchema,
 };
 use cdc_database::outlet::{Inlet, queue};
+use cdc_database::stream::{Progress, Thread};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 use crate::position::{Log, Lsn};
 use crate::refusal::refused_with;
@@ -89,11 +88,8 @@ pub(crate) async fn start(
 ) -> Result<Box<dyn ChangeStream>> {
     let (log, lsn) = Log::read(&from.position)?;
     let progress = Arc::new(Progress::default());
-    progress.reads(lsn);
+    progress.reads(lsn.0);
     let (outlet, inlet) = queue(limits.bytes);
-    let (stop, stopped) = oneshot::channel();
-    let (started, starting) = oneshot::channel();
-    let (ended, ending) = oneshot::channel();
     let order = pump::Order {
         server: Arc::clone(server),
         log: log.clone(),
@@ -104,61 +100,20 @@ pub(crate) async fn start(
         progress: Arc::clone(&progress),
         engine: Handle::current(),
     };
-    let body = async move {
-        match Pump::open(order, outlet).await {
-            Ok(pump) => {
-                if started.send(Ok(pump.acknowledger())).is_ok() {
-                    // Nobody waits for the end of a stream that was dropped.
-                    let _ = ended.send(pump.run(stopped).await);
-                }
-            }
-            Err(error) => {
-                let _ = started.send(Err(error));
-            }
-        }
+    let open = async {
+        let pump = Pump::open(order, outlet).await?;
+        let acknowledger = pump.acknowledger();
+        Ok((pump, acknowledger))
     };
-    std::thread::Builder::new()
-        .name("cdc-postgres".to_owned())
-        .spawn(move || {
-            // Without a runtime `body` is dropped, which the waiting side reports.
-            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-            {
-                runtime.block_on(body);
-            }
-        })
-        .map_err(|error| Error::transient("cannot start a thread").caused_by(error))?;
-    let acknowledger = starting
-        .await
-        .map_err(|_| Error::internal("the stream's thread ended while it started"))??;
+    let (acknowledger, thread) = Thread::start("cdc-postgres", open, Pump::run).await?;
     Ok(Box::new(PostgresStream {
         server: Arc::clone(server),
         log,
         inlet,
         acknowledger,
         progress,
-        stop: Some(stop),
-        ending: Some(ending),
+        thread,
     }))
-}
-
-/// How far the stream is, shared between its thread and the engine; in bytes of log.
-#[derive(Default)]
-struct Progress {
-    read: AtomicU64,
-    server: AtomicU64,
-}
-
-impl Progress {
-    fn reads(&self, lsn: Lsn) {
-        self.read.fetch_max(lsn.0, Ordering::Relaxed);
-        self.server.fetch_max(lsn.0, Ordering::Relaxed);
-    }
-
-    fn hears(&self, end: Lsn) {
-        self.server.fetch_max(end.0, Ordering::Relaxed);
-    }
 }
 
 struct PostgresStream {
@@ -167,8 +122,7 @@ struct PostgresStream {
     inlet: Inlet,
     acknowledger: Acknowledger,
     progress: Arc<Progress>,
-    stop: Option<oneshot::Sender<()>>,
-    ending: Option<oneshot::Receiver<Result<()>>>,
+    thread: Thread<Result<()>>,
 }
 
 #[async_trait]
@@ -187,24 +141,14 @@ impl ChangeStream for PostgresStream {
     }
 
     fn progress(&self) -> StreamProgress {
-        StreamProgress {
-            read: self.progress.read.load(Ordering::Relaxed),
-            server: self.progress.server.load(Ordering::Relaxed),
-        }
+        self.progress.now()
     }
 
-    async fn close(mut self: Box<Self>) -> Result<()> {
-        if let Some(stop) = self.stop.take() {
-            // Where the thread has ended already, so has the session.
-            let _ = stop.send(());
-        }
-        match self.ending.take() {
-            Some(ending) => ending.await.unwrap_or_else(|_| {
-                Err(Error::transient(
-                    "the stream ended before it could be closed",
-                ))
-            }),
-            None => Ok(()),
-        }
+    async fn close(self: Box<Self>) -> Result<()> {
+        self.thread.stop().await.unwrap_or_else(|| {
+            Err(Error::transient(
+                "the stream ended before it could be closed",
+            ))
+        })
     }
 }

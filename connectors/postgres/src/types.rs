@@ -36,6 +36,7 @@ use std::sync::Arc;
 use append::Appender;
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use cdc_api::{Error, ExistingValue, Result};
+use cdc_database::rows::Column as _;
 pub use options::{ArrayOption, NotANumber, NumericOption, TypeOptions};
 pub(crate) use refused::ValueError;
 

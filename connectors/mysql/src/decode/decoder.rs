@@ -19,7 +19,6 @@
 //!
 //! Leaves to the caller when to flush, whether a table is wanted, and when a mark is due.
 
-mod batches;
 mod ddl;
 mod dispatch;
 mod report;
@@ -31,6 +30,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableName, TableSchema};
+use cdc_database::batches::Batches;
 
 use super::definition::Defined;
 use super::definition::kept::KeptDefinitions;
@@ -41,8 +41,8 @@ use super::table::Images;
 use super::table_map::TableMap;
 use crate::position::{Gtids, Place};
 use crate::types::TypeOptions;
+use crate::types::append::Appender;
 use crate::types::charset::Collations;
-use batches::Batches;
 use dispatch::Inner;
 use rows::Mapped;
 use tables::{State, Table};
@@ -116,7 +116,7 @@ pub(crate) struct Decoder {
     maps: HashMap<u64, Arc<Mapped>>,
     /// The table map that waits for its table to be looked up: its number, the rest, the table.
     asked: Option<(u64, TableMap, Box<[u8]>, usize)>,
-    batches: Batches,
+    batches: Batches<Appender>,
     images: Images,
     events: VecDeque<ChangeEvent>,
     inner: Option<Inner>,

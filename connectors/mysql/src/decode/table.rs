@@ -1,17 +1,13 @@
-//! Rows of one version of a table, under construction.
+//! Changes of one version of a table, appended to its rows.
 //!
-//! A row image is cut into spans first, then appended value by value to Arrow builders. Invariants:
-//! every column, op, `seq` and offset of [`Rows`] has [`Rows::len`] entries that count; what a
-//! refused row left behind in the builders beyond that is cut off. Rows that are passed over are cut
-//! by the same code, so that numbers depend on the log alone. Leaves order and limits to `decoder`.
+//! A row image is cut into spans first, then appended value by value to Arrow builders, which [`Rows`]
+//! keeps. Rows that are passed over are cut by the same code, so that numbers depend on the log alone.
+//! Leaves order and limits to `decoder`.
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
-use arrow::buffer::BooleanBuffer;
-use cdc_api::{
-    ChangeBatch, Error, Identity, Op, Result, TableSchema, TransactionId, TransactionRun,
-};
+use cdc_api::{Error, Identity, Op, Result, TableSchema, TransactionId, TransactionRun};
+use cdc_database::rows::{Column, Rows};
 
 use super::event::{RowsEvent, RowsKind};
 use crate::types::append::{Appender, Form};
@@ -233,28 +229,6 @@ pub(crate) fn numbers(kind: RowsKind) -> u64 {
     }
 }
 
-/// Rows of one table version under construction.
-#[derive(Debug)]
-pub(crate) struct Rows {
-    version: Arc<TableVersion>,
-    columns: Vec<Appender>,
-    /// By column, the rows in which it was not sent.
-    absent: Vec<Vec<u32>>,
-    before: Option<Before>,
-    ops: Vec<u8>,
-    seq: Vec<u64>,
-    offset: Vec<u64>,
-    transactions: Vec<TransactionRun>,
-    bytes: usize,
-}
-
-/// Old rows beside the new ones; begun with the first update.
-#[derive(Debug)]
-struct Before {
-    columns: Vec<Appender>,
-    rows: usize,
-}
-
 /// What to make of values that an image leaves out.
 #[derive(Clone, Copy)]
 enum Lacking<'a> {
@@ -266,31 +240,17 @@ enum Lacking<'a> {
     Old(&'a [Span]),
 }
 
-impl Rows {
+impl TableVersion {
     /// No rows yet, with room for `capacity` of them.
-    pub(crate) fn new(version: &Arc<TableVersion>, capacity: usize) -> Self {
-        Self {
-            columns: appenders(version, capacity),
-            absent: vec![Vec::new(); version.types.len()],
-            before: None,
-            ops: Vec::with_capacity(capacity),
-            seq: Vec::with_capacity(capacity),
-            offset: Vec::with_capacity(capacity),
-            transactions: Vec::new(),
-            bytes: 0,
-            version: Arc::clone(version),
-        }
+    pub(crate) fn rows(&self, capacity: usize) -> Rows<Appender> {
+        Rows::new(&self.schema, self.columns(capacity), capacity)
     }
 
-    /// Rows so far.
-    pub(crate) fn len(&self) -> usize {
-        self.ops.len()
-    }
-
-    /// Bytes in memory, rather more than less: as many as the values had in the log, and each
-    /// row's own.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    fn columns(&self, capacity: usize) -> Vec<Appender> {
+        self.types
+            .iter()
+            .map(|column| Appender::new(column, capacity))
+            .collect()
     }
 
     /// Appends the rows of a change whose last number is `seq`.
@@ -299,37 +259,29 @@ impl Rows {
     /// Nothing is appended then.
     #[inline]
     pub(crate) fn append(
-        &mut self,
+        &self,
+        rows: &mut Rows<Appender>,
         change: RowChange<'_>,
         transaction: &Transaction,
         seq: u64,
         offset: u64,
     ) -> Result<(), ValueError> {
-        let rows = self.len();
-        let result = self.append_change(change, seq, offset);
-        if result.is_err() {
-            self.ops.truncate(rows);
-            self.seq.truncate(rows);
-            self.offset.truncate(rows);
-            return result;
-        }
-        let end = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        match self.transactions.last_mut() {
-            Some(run) if run.commit_offset == transaction.commit_offset => run.end = end,
-            _ => self.transactions.push(TransactionRun {
-                end,
-                id: transaction.id.clone(),
-                commit_offset: transaction.commit_offset,
-                commit_time: transaction.commit_time,
-                first_seq: transaction.first_seq,
-            }),
-        }
-        Ok(())
+        let run = || TransactionRun {
+            end: 0,
+            id: transaction.id.clone(),
+            commit_offset: transaction.commit_offset,
+            commit_time: transaction.commit_time,
+            first_seq: transaction.first_seq,
+        };
+        rows.append(transaction.commit_offset, run, |rows| {
+            self.append_change(rows, change, seq, offset)
+        })
     }
 
     #[inline]
     fn append_change(
-        &mut self,
+        &self,
+        rows: &mut Rows<Appender>,
         change: RowChange<'_>,
         seq: u64,
         offset: u64,
@@ -339,7 +291,7 @@ impl Rows {
             bytes,
             images,
         } = change;
-        let by_key = self.version.schema.identity == Identity::Key;
+        let by_key = self.schema.identity == Identity::Key;
         let gone = match by_key {
             true => Lacking::Null,
             false => Lacking::Refused,
@@ -347,25 +299,25 @@ impl Rows {
         let (first, second) = (images.first.as_slice(), images.second.as_slice());
         match kind {
             RowsKind::Write => {
-                self.append_row(bytes, first, Lacking::Refused)?;
-                self.end_row(Op::Insert, seq, offset);
+                self.append_row(rows, bytes, first, Lacking::Refused)?;
+                rows.end_row(Op::Insert, seq, offset);
             }
             RowsKind::Delete => {
-                self.append_row(bytes, first, gone)?;
-                self.end_row(Op::Delete, seq, offset);
+                self.append_row(rows, bytes, first, gone)?;
+                rows.end_row(Op::Delete, seq, offset);
             }
             RowsKind::Update | RowsKind::PartialUpdate => {
                 if self.moves(bytes, first, second) {
-                    self.append_row(bytes, first, gone)?;
-                    self.end_row(Op::MoveOut, seq - 1, offset);
-                    self.append_row(bytes, second, Lacking::Old(first))?;
-                    self.end_row(Op::MoveIn, seq, offset);
+                    self.append_row(rows, bytes, first, gone)?;
+                    rows.end_row(Op::MoveOut, seq - 1, offset);
+                    self.append_row(rows, bytes, second, Lacking::Old(first))?;
+                    rows.end_row(Op::MoveIn, seq, offset);
                 } else {
-                    self.append_row(bytes, second, Lacking::Old(first))?;
+                    self.append_row(rows, bytes, second, Lacking::Old(first))?;
                     if !by_key {
-                        self.append_before(bytes, first)?;
+                        self.append_before(rows, bytes, first)?;
                     }
-                    self.end_row(Op::Update, seq, offset);
+                    rows.end_row(Op::Update, seq, offset);
                 }
             }
         }
@@ -375,7 +327,7 @@ impl Rows {
     /// Whether an update gives the row another key, or, without a key, is one of whole rows.
     #[inline]
     fn moves(&self, bytes: &[u8], old: &[Span], new: &[Span]) -> bool {
-        let key = &self.version.schema.key;
+        let key = &self.schema.key;
         let value = |span: &Span| match *span {
             Span::Value(start, end) => bytes.get(start..end),
             _ => None,
@@ -386,22 +338,17 @@ impl Rows {
             })
     }
 
-    fn end_row(&mut self, op: Op, seq: u64, offset: u64) {
-        self.ops.push(op.code());
-        self.seq.push(seq);
-        self.offset.push(offset);
-    }
-
     #[inline]
     fn append_row(
-        &mut self,
+        &self,
+        rows: &mut Rows<Appender>,
         bytes: &[u8],
         spans: &[Span],
         lacking: Lacking<'_>,
     ) -> Result<(), ValueError> {
-        let row = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
         let mut size = 0;
-        for (index, column) in self.columns.iter_mut().enumerate() {
+        let (columns, mut absent) = rows.next_row();
+        for (index, column) in columns.iter_mut().enumerate() {
             let mut span = spans[index];
             if span == Span::Absent {
                 match lacking {
@@ -414,139 +361,41 @@ impl Rows {
                 Span::Value(start, end) => {
                     let value = bytes.get(start..end).ok_or(ValueError::Malformed)?;
                     size += value.len();
-                    column.append_logged(self.version.forms[index], value)?;
+                    column.append_logged(self.forms[index], value)?;
                 }
                 Span::Null => column.append_null(),
                 Span::Absent => {
                     column.append_null();
-                    self.absent[index].push(row);
+                    absent.mark(index);
                 }
                 Span::Difference => return Err(ValueError::Partial),
             }
         }
-        self.bytes += size + self.version.width;
-        if self.before.is_some() {
-            self.bytes += self.version.width;
-        }
+        rows.add_bytes(size, self.width);
         Ok(())
     }
 
-    fn append_before(&mut self, bytes: &[u8], spans: &[Span]) -> Result<(), ValueError> {
-        let rows = self.ops.len();
-        let version = &self.version;
-        let before = self.before.get_or_insert_with(|| Before {
-            columns: appenders(version, 0),
-            rows: 0,
-        });
-        before.pad(rows);
-        for (index, column) in before.columns.iter_mut().enumerate() {
+    fn append_before(
+        &self,
+        rows: &mut Rows<Appender>,
+        bytes: &[u8],
+        spans: &[Span],
+    ) -> Result<(), ValueError> {
+        let mut size = 0;
+        let columns = rows.old_row(|| self.columns(0));
+        for (index, column) in columns.iter_mut().enumerate() {
             match spans[index] {
                 Span::Value(start, end) => {
                     let value = bytes.get(start..end).ok_or(ValueError::Malformed)?;
-                    self.bytes += value.len();
-                    column.append_logged(version.forms[index], value)?;
+                    size += value.len();
+                    column.append_logged(self.forms[index], value)?;
                 }
                 Span::Null => column.append_null(),
                 Span::Absent => return Err(ValueError::Missing),
                 Span::Difference => return Err(ValueError::Partial),
             }
         }
-        before.rows += 1;
+        rows.add_old_bytes(size);
         Ok(())
     }
-
-    /// The rows as a batch; `None` if there is none.
-    ///
-    /// # Errors
-    /// `Internal`, when schema and types are not the same.
-    pub(crate) fn finish(mut self) -> Result<Option<ChangeBatch>> {
-        let rows = self.len();
-        if rows == 0 {
-            return Ok(None);
-        }
-        let schema = &self.version.schema;
-        let before = match self.before.as_mut() {
-            None => None,
-            Some(before) => {
-                before.pad(rows);
-                Some(record_batch(schema, &mut before.columns, rows)?)
-            }
-        };
-        let absent = if self.absent.iter().all(Vec::is_empty) {
-            Vec::new()
-        } else {
-            self.absent.iter().map(|list| bitmap(list, rows)).collect()
-        };
-        Ok(Some(ChangeBatch {
-            rows: record_batch(schema, &mut self.columns, rows)?,
-            table: Arc::clone(schema),
-            ops: self.ops.into(),
-            seq: self.seq.into(),
-            offset: self.offset.into(),
-            absent,
-            before,
-            transactions: self.transactions,
-        }))
-    }
-}
-
-impl Before {
-    fn pad(&mut self, rows: usize) {
-        while self.rows < rows {
-            for column in &mut self.columns {
-                column.append_null();
-            }
-            self.rows += 1;
-        }
-    }
-}
-
-fn appenders(version: &TableVersion, capacity: usize) -> Vec<Appender> {
-    version
-        .types
-        .iter()
-        .map(|column| Appender::new(column, capacity))
-        .collect()
-}
-
-/// A batch of the first `rows` rows of the columns.
-///
-/// # Errors
-/// `Internal`, when schema and columns are not the same.
-pub(crate) fn record_batch(
-    schema: &TableSchema,
-    columns: &mut [Appender],
-    rows: usize,
-) -> Result<RecordBatch> {
-    RecordBatch::try_new_with_options(
-        Arc::clone(schema.arrow()),
-        columns
-            .iter_mut()
-            .map(|column| column.finish(rows))
-            .collect(),
-        &RecordBatchOptions::new().with_row_count(Some(rows)),
-    )
-    .map_err(|error| {
-        Error::internal(format!(
-            "the columns of {} are not its schema's",
-            schema.name
-        ))
-        .for_table(schema.id)
-        .caused_by(error)
-    })
-}
-
-fn bitmap(set: &[u32], rows: usize) -> Option<BooleanBuffer> {
-    if set.is_empty() {
-        return None;
-    }
-    let mut bits = BooleanBufferBuilder::new(rows);
-    bits.append_n(rows, false);
-    for &row in set {
-        // A refused row may be listed, beyond the end.
-        if (row as usize) < rows {
-            bits.set_bit(row as usize, true);
-        }
-    }
-    Some(bits.finish())
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use cdc_api::{BatchLimits, BatchReader, Error, Result, TableSchema};
+use cdc_database::rows::{Column as _, record_batch};
 
 use super::pool::Lease;
 use crate::connect::session::{Arrived, Statement};
@@ -143,14 +144,7 @@ impl Rows {
     fn take(&mut self) -> Result<RecordBatch> {
         let count = std::mem::take(&mut self.count);
         self.bytes = 0;
-        let arrays = self
-            .columns
-            .iter_mut()
-            .map(|column| column.finish(count))
-            .collect();
-        RecordBatch::try_new(Arc::clone(self.table.arrow()), arrays).map_err(|error| {
-            Error::internal("the columns of a chunk do not fit its table").caused_by(error)
-        })
+        record_batch(&self.table, &mut self.columns, count)
     }
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use cdc_api::{BatchLimits, Checkpoint, Error, Result, TableName, TableSchema};
 use cdc_database::outlet::Outlet;
+use cdc_database::stream::Progress;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Progress, dump};
+use super::dump;
 use crate::catalog::{self, Which};
 use crate::connect::{Flavour, Session};
 use crate::decode::decoder::{Answer, Decoder, Setup, Step};

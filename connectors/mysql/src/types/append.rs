@@ -18,6 +18,7 @@ use arrow::array::{
     TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
 use cdc_api::{Error, ExistingValue, Result};
+use cdc_database::rows::Column;
 
 use super::temporal::Civil;
 use super::{Charset, ColumnKind, ColumnType, ValueError, ZeroDates};
@@ -179,17 +180,18 @@ impl Appender {
             zero_dates: column.zero_dates,
         }
     }
+}
 
-    /// Appends NULL.
-    pub(crate) fn append_null(&mut self) {
+impl Column for Appender {
+    fn append_null(&mut self) {
         with_builder!(&mut self.values, builder => builder.append_null());
     }
 
-    /// The array of the first `rows` rows; the appender starts again, empty.
+    /// The appender starts again, empty.
     ///
     /// # Panics
     /// If fewer rows were appended.
-    pub(crate) fn finish(&mut self, rows: usize) -> ArrayRef {
+    fn finish(&mut self, rows: usize) -> ArrayRef {
         let array: ArrayRef =
             with_builder!(&mut self.values, builder => Arc::new(builder.finish()));
         if array.len() == rows {

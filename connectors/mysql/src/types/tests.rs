@@ -1,6 +1,7 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::i256;
 use cdc_api::testing::canonical;
+use cdc_database::rows::Column as _;
 use proptest::prelude::*;
 
 use super::append::{Appender, Form, FormKind, Size};

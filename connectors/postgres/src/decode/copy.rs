@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use cdc_api::{BatchLimits, Error, Result, TableSchema};
+use cdc_database::rows::{Column as _, record_batch};
 
-use super::table::record_batch;
 use crate::types::append::Appender;
 use crate::types::{ColumnType, ValueError};
 

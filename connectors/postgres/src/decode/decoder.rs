@@ -15,19 +15,19 @@
 //!
 //! Leaves to the caller when to flush, what a table looks like, and when a mark is due.
 
-mod batches;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableId, TableSchema};
+use cdc_database::batches::Batches;
 
 use super::pgoutput::{Committed, Message, Oids, Relation, split_streamed};
 use super::spool::{Replay, Spool, SpoolFiles};
 use super::table::{RowChange, RowError, TableVersion, Transaction};
 use crate::position::{Log, Lsn};
-use batches::Batches;
+use crate::types::append::Appender;
 
 /// What [`Decoder::next`] gives.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub(crate) struct Decoder {
     by_oid: HashMap<u32, usize>,
     /// The table of the last row: mostly that of the next.
     last: (u32, usize),
-    batches: Batches,
+    batches: Batches<Appender>,
     events: VecDeque<ChangeEvent>,
     /// A message that waits for its table to be looked up.
     held: Option<(u64, Vec<u8>)>,
@@ -492,10 +492,13 @@ impl Decoder {
         let State::Captured(version) = &self.tables[index].state else {
             return Ok(());
         };
-        match self
-            .batches
-            .append(index, version, change, transaction, self.seq, lsn)
-        {
+        let seq = self.seq;
+        let appended = self.batches.append(
+            index,
+            |room| version.rows(room),
+            |rows| version.append(rows, change, transaction, seq, lsn),
+        );
+        match appended {
             Ok(()) => {}
             Err(RowError::Stream(error)) => return Err(error),
             Err(RowError::Value(value)) => {

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, Error, Result, TableId, TableSchema};
 use cdc_database::outlet::Outlet;
+use cdc_database::stream::Progress;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::shapes::{Shapes, catalog_column};
-use super::{Progress, verify, watch};
+use super::{verify, watch};
 use crate::catalog::{self, Which};
 use crate::decode::decoder::{Decoder, Step};
 use crate::decode::pgoutput::{Relation, takes_up};
@@ -172,8 +173,8 @@ impl Pump {
             if self.decoder.flush()? && !self.drain().await? {
                 return Ok(());
             }
-            self.progress.reads(self.decoder.committed());
-            self.progress.hears(self.reader.server_end());
+            self.progress.reads(self.decoder.committed().0);
+            self.progress.hears(self.reader.server_end().0);
             tokio::select! {
                 arrived = self.reader.gulp() => arrived?,
                 () = self.server.marks.changed() => {}
@@ -206,7 +207,7 @@ impl Pump {
         for mark in due {
             give(&mut self.decoder, mark)?;
         }
-        self.progress.reads(self.idle);
+        self.progress.reads(self.idle.0);
         Ok(true)
     }
 

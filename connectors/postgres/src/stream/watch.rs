@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use cdc_api::{Error, Result};
+use cdc_database::stream::Progress;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Progress;
 use crate::position::Lsn;
 use crate::refusal::refused_with;
 use crate::session::Session;
@@ -34,7 +34,7 @@ pub(super) async fn watch(server: &Server, progress: &Progress) -> Error {
             asked = ask(server, &mut session, due).await;
         }
         match asked {
-            Ok(end) => progress.hears(end),
+            Ok(end) => progress.hears(end.0),
             Err(error) if refused_with(&error, "57P03") => return error,
             Err(error) => {
                 session = None;

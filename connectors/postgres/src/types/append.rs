@@ -15,6 +15,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, FieldRef, i256};
+use cdc_database::rows::Column;
 
 use super::scalar::{bits, fixed, integer, unhex, utf8, uuid};
 use super::{ColumnType, Scalar, ValueError, ValueType, array, numeric, temporal};
@@ -176,11 +177,6 @@ impl Appender {
             values,
             scratch: Vec::new(),
         }
-    }
-
-    /// Appends NULL.
-    pub(crate) fn append_null(&mut self) {
-        with_builder!(&mut self.values, builder => builder.append_null(), list => list.end(false));
     }
 
     /// Appends a value in the server's text form.
@@ -356,12 +352,18 @@ impl Appender {
         }
         Ok(())
     }
+}
 
-    /// The array of the first `rows` rows; the appender starts again, empty.
+impl Column for Appender {
+    fn append_null(&mut self) {
+        with_builder!(&mut self.values, builder => builder.append_null(), list => list.end(false));
+    }
+
+    /// The appender starts again, empty.
     ///
     /// # Panics
     /// If fewer rows were appended.
-    pub(crate) fn finish(&mut self, rows: usize) -> ArrayRef {
+    fn finish(&mut self, rows: usize) -> ArrayRef {
         let array: ArrayRef = with_builder!(
             &mut self.values,
             builder => Arc::new(builder.finish()),

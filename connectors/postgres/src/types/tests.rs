@@ -17,7 +17,7 @@ use crate::decode::golden::{
     KINDS_BINARY_LOG, KINDS_COPY, KINDS_TEXT_LOG, bytes, columns, first_relation, messages, schema,
 };
 use crate::decode::pgoutput::Message;
-use crate::decode::table::{RowChange, Rows, TableVersion, Transaction};
+use crate::decode::table::{RowChange, TableVersion, Transaction};
 
 /// The inserted rows of a log, with those columns that `keep` keeps.
 fn streamed(log: &str, keep: impl Fn(&ColumnType) -> bool) -> RecordBatch {
@@ -27,8 +27,8 @@ fn streamed(log: &str, keep: impl Fn(&ColumnType) -> bool) -> RecordBatch {
     columns.retain(|(_, kind)| keep(kind));
     let schema = schema(relation.oid, "kinds", &columns, vec![0], Identity::Key);
     let types = columns.into_iter().map(|(_, kind)| kind).collect();
-    let version = Arc::new(TableVersion::new(schema, types, &relation).expect("fits"));
-    let mut rows = Rows::new(&version, 0);
+    let version = TableVersion::new(schema, types, &relation).expect("fits");
+    let mut rows = version.rows(0);
     let transaction = Transaction {
         xid: 1,
         commit_lsn: 1,
@@ -38,7 +38,8 @@ fn streamed(log: &str, keep: impl Fn(&ColumnType) -> bool) -> RecordBatch {
     };
     for (seq, (lsn, body)) in (0..).zip(&messages) {
         if let Message::Insert { new, .. } = Message::parse(body).expect("valid") {
-            rows.append(&version, RowChange::Insert(new), transaction, seq, *lsn)
+            version
+                .append(&mut rows, RowChange::Insert(new), transaction, seq, *lsn)
                 .expect("representable");
         }
     }

@@ -215,10 +215,13 @@ impl Decoder {
                 bytes: event.rows,
                 images: &images,
             };
-            match self
-                .batches
-                .append(index, captured, change, &transaction, self.seq, offset)
-            {
+            let seq = self.seq;
+            let appended = self.batches.append(
+                index,
+                |room| captured.rows(room),
+                |rows| captured.append(rows, change, &transaction, seq, offset),
+            );
+            match appended {
                 Ok(()) => {}
                 Err(value) => {
                     self.refuse(index, first, captured.schema(), value)?;

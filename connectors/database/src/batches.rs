@@ -3,19 +3,16 @@
 //! Invariant: the open batches together keep about [`BatchLimits::bytes`] at most, one huge row
 //! aside, and none has more than [`BatchLimits::rows`] rows, one pair aside.
 
-use std::sync::Arc;
-
 use cdc_api::{BatchLimits, ChangeBatch, Result};
 
-use crate::decode::table::{RowChange, Rows, TableVersion, Transaction};
-use crate::types::ValueError;
+use crate::rows::{Column, Rows};
 
 /// Open batches, by the decoder's number of the table.
 #[derive(Debug)]
-pub(super) struct Batches {
+pub struct Batches<C> {
     limits: BatchLimits,
     /// By table; those without rows are `None`.
-    rows: Vec<Option<Rows>>,
+    rows: Vec<Option<Rows<C>>>,
     /// Tables with rows, in the order of their first row.
     open: Vec<usize>,
     bytes: usize,
@@ -24,8 +21,9 @@ pub(super) struct Batches {
     room: Vec<usize>,
 }
 
-impl Batches {
-    pub(super) fn new(limits: BatchLimits) -> Self {
+impl<C: Column> Batches<C> {
+    /// No open batches.
+    pub fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
             rows: Vec::new(),
@@ -36,17 +34,18 @@ impl Batches {
         }
     }
 
-    /// Appends a change; see [`Rows::append`].
+    /// Appends a change to the table's rows, or to new ones with room for so many; see
+    /// [`Rows::append`].
+    ///
+    /// # Errors
+    /// Of `append`; the batch is to be closed then.
     #[inline]
-    pub(super) fn append(
+    pub fn append<E>(
         &mut self,
         table: usize,
-        version: &Arc<TableVersion>,
-        change: RowChange<'_>,
-        transaction: &Transaction,
-        seq: u64,
-        offset: u64,
-    ) -> Result<(), ValueError> {
+        new: impl FnOnce(usize) -> Rows<C>,
+        append: impl FnOnce(&mut Rows<C>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.rows.len() <= table {
             self.rows.resize_with(table + 1, || None);
             self.room.resize(table + 1, 0);
@@ -55,31 +54,36 @@ impl Batches {
             Some(rows) => rows,
             empty => {
                 self.open.push(table);
-                empty.insert(Rows::new(version, self.room[table]))
+                empty.insert(new(self.room[table]))
             }
         };
         let before = rows.bytes();
-        rows.append(change, transaction, seq, offset)?;
+        append(rows)?;
         self.bytes += rows.bytes() - before;
         self.half_full |= rows.len() * 2 >= self.limits.rows || self.bytes * 2 >= self.limits.bytes;
         Ok(())
     }
 
     /// Whether about half of a limit is reached: time to give everything at a commit.
-    pub(super) fn half_full(&self) -> bool {
+    pub fn half_full(&self) -> bool {
         self.half_full
     }
 
-    pub(super) fn too_many_bytes(&self) -> bool {
+    /// Whether a limit is reached: time to give everything.
+    pub fn too_many_bytes(&self) -> bool {
         self.bytes >= self.limits.bytes
     }
 
-    pub(super) fn too_many_rows(&self, table: usize) -> bool {
+    /// Whether a limit is reached: time to give the rows of one table.
+    pub fn too_many_rows(&self, table: usize) -> bool {
         matches!(self.rows.get(table), Some(Some(rows)) if rows.len() >= self.limits.rows)
     }
 
     /// Takes the open batch of one table.
-    pub(super) fn close(&mut self, table: usize) -> Result<Option<ChangeBatch>> {
+    ///
+    /// # Errors
+    /// As [`Rows::finish`].
+    pub fn close(&mut self, table: usize) -> Result<Option<ChangeBatch>> {
         let Some(rows) = self.rows.get_mut(table).and_then(Option::take) else {
             return Ok(None);
         };
@@ -90,7 +94,10 @@ impl Batches {
     }
 
     /// Takes all open batches, in the order of their first rows.
-    pub(super) fn close_all(&mut self) -> Result<Vec<ChangeBatch>> {
+    ///
+    /// # Errors
+    /// As [`Rows::finish`].
+    pub fn close_all(&mut self) -> Result<Vec<ChangeBatch>> {
         let mut batches = Vec::with_capacity(self.open.len());
         for table in std::mem::take(&mut self.open) {
             if let Some(rows) = self.rows[table].take() {
@@ -104,7 +111,7 @@ impl Batches {
     }
 
     /// Room is made ahead only under load: beside large batches there are large ones to come.
-    fn room_after(&self, rows: &Rows) -> usize {
+    fn room_after(&self, rows: &Rows<C>) -> usize {
         if self.half_full { rows.len() } else { 0 }
     }
 }
