@@ -9,15 +9,18 @@
 //! replaces rows by key, of a table with a key, whose shape and chunks are what they were. Else,
 //! and whenever the replay finds itself without a base row, the copy begins again.
 //!
-//! The job asks the sink's worker, who owns the sink, through [`JobEvent`]s.
+//! The job asks the sink's worker, who owns the sink, through [`JobEvent`]s. A table's chunks are
+//! `copying`'s, what comes after the last one `replay`'s.
+
+mod copying;
+mod replay;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cdc_api::{
-    BatchLimits, ChangeBatch, Chunk, CopyId, CopyProgress, Difference, Error, ErrorKind, Result,
-    Snapshot, TableCopy, TableId, TableSchema,
+    Chunk, CopyId, Difference, Error, ErrorKind, Result, Snapshot, TableCopy, TableId, TableSchema,
 };
 use futures::StreamExt;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -25,14 +28,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::board::Meter;
-use super::catch_up::{Begin, CatchUp};
+use super::catch_up::CatchUp;
 use super::shared::Shared;
 use crate::journal::Pin;
 use crate::state::Phase;
 use crate::watch;
-
-/// Changes left to replay, below which the worker lets the table join between two commits.
-const NEARLY_THERE: usize = 20_000;
+use copying::Copying;
+pub(super) use replay::failed;
 
 /// Which rows a copy reads: made once, at its first snapshot, and kept over restarts.
 #[derive(Debug, Clone)]
@@ -396,121 +398,6 @@ impl Job {
         };
         Ok(Some((copying, left)))
     }
-
-    /// All chunks of a table are finished: its changes since are replayed.
-    async fn replay(
-        &mut self,
-        copying: &Copying,
-        seq: u64,
-        replays: &mut tokio::task::JoinSet<()>,
-    ) -> Result<()> {
-        let Some(mut copy) = copying.copy.lock().await.take() else {
-            return Ok(());
-        };
-        let Some(index) = self
-            .wanted
-            .iter()
-            .position(|w| w.table.id == copying.table.id)
-        else {
-            return Ok(());
-        };
-        let progress = copy.progress().await?;
-        let wanted = self.wanted.swap_remove(index);
-        self.begin_replay(wanted, &copying.table, copy, (&progress, seq), replays)
-    }
-
-    fn begin_replay(
-        &self,
-        wanted: Wanted,
-        shape: &Arc<TableSchema>,
-        copy: Box<dyn TableCopy>,
-        (progress, point): (&CopyProgress, u64),
-        replays: &mut tokio::task::JoinSet<()>,
-    ) -> Result<()> {
-        let points = progress.chunks.iter().map(|(_, seq)| *seq);
-        let from = progress
-            .caught_up
-            .unwrap_or_else(|| points.clone().min().unwrap_or(point));
-        let whole_at = points.max().unwrap_or(point).max(from);
-        // The plan of a copy that was interrupted early is older than any of its chunks.
-        wanted.pin.advance(from);
-        let table = wanted.table.id;
-        let id = wanted.id;
-        let unwanted = wanted.unwanted;
-        let events = self.events.clone();
-        let committed = self.committed.clone();
-        let cursor = match self.shared.journal.cursor(from) {
-            Ok(cursor) => cursor,
-            Err(error) if error.kind() == ErrorKind::LogLost => {
-                let reason = error.to_string();
-                replays.spawn(async move {
-                    let _ = events.send(JobEvent::Again { table, id, reason }).await;
-                });
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let catch_up = CatchUp::begin(Begin {
-            id,
-            purpose: wanted.purpose,
-            table: Arc::clone(shape),
-            copy,
-            cursor,
-            from,
-            whole_at,
-            pin: wanted.pin,
-        });
-        replays.spawn(async move {
-            tokio::select! {
-                biased;
-                () = unwanted.cancelled() => {
-                    let error = no_longer_wanted(table);
-                    let _ = events.send(JobEvent::Stopped { table, id, error }).await;
-                }
-                () = follow(catch_up, events.clone(), committed) => {}
-            }
-        });
-        Ok(())
-    }
-}
-
-/// Replays until little is left, then hands over to the worker.
-async fn follow(
-    mut catch_up: CatchUp,
-    events: mpsc::Sender<JobEvent>,
-    mut committed: watch::Receiver<u64>,
-) {
-    let table = catch_up.table_id();
-    let id = catch_up.id;
-    let phase = Phase::CatchingUp;
-    let _ = events
-        .send(JobEvent::Phase {
-            table,
-            id,
-            phase,
-            plan: None,
-        })
-        .await;
-    loop {
-        let target = *committed.borrow_and_update();
-        let applied = match catch_up.run_to(target).await {
-            Ok(applied) => applied,
-            Err(error) => {
-                let _ = events.send(failed(table, id, error)).await;
-                return;
-            }
-        };
-        // A resumed copy that is not whole yet follows the sink all the same: what it has
-        // replayed, it no longer keeps in the journal.
-        if target < catch_up.whole_at {
-            if committed.changed().await.is_err() {
-                return;
-            }
-        } else if applied <= NEARLY_THERE {
-            break;
-        }
-    }
-    let _ = events.send(JobEvent::Ready(Box::new(catch_up))).await;
 }
 
 /// Why a copy ends that its table's worker has given up: nobody reads it but who compares.
@@ -527,87 +414,5 @@ fn again(error: &Error) -> Error {
     match error.table() {
         Some(table) => copy.for_table(table),
         None => copy,
-    }
-}
-
-/// What an error in a replay means for its table.
-pub(super) fn failed(table: TableId, id: CopyId, error: Error) -> JobEvent {
-    match error.kind() {
-        ErrorKind::LogLost | ErrorKind::Transient => JobEvent::Again {
-            table,
-            id,
-            reason: error.to_string(),
-        },
-        _ => JobEvent::Stopped { table, id, error },
-    }
-}
-
-/// One table, while its chunks are read.
-struct Copying {
-    table: Arc<TableSchema>,
-    /// Taken when the last chunk is finished.
-    copy: Mutex<Option<Box<dyn TableCopy>>>,
-    left: AtomicUsize,
-    /// Chunks that are being written: the copy is in use.
-    writing: AtomicUsize,
-    /// Why no more chunks of the table are read.
-    broken: OnceLock<Error>,
-    meter: Arc<Meter>,
-    unwanted: CancellationToken,
-}
-
-impl Copying {
-    /// Reads and writes one chunk; `true` when it was the table's last.
-    async fn chunk(
-        &self,
-        snapshot: &dyn Snapshot,
-        chunk: &Chunk,
-        limits: BatchLimits,
-        seq: u64,
-    ) -> Result<bool> {
-        if self.unwanted.is_cancelled() {
-            self.broken.get_or_init(|| no_longer_wanted(self.table.id));
-        }
-        if self.broken.get().is_some() {
-            return Ok(false);
-        }
-        self.writing.fetch_add(1, Ordering::Relaxed);
-        let done = self.write_chunk(snapshot, chunk, limits, seq).await;
-        self.writing.fetch_sub(1, Ordering::Relaxed);
-        done
-    }
-
-    async fn write_chunk(
-        &self,
-        snapshot: &dyn Snapshot,
-        chunk: &Chunk,
-        limits: BatchLimits,
-        seq: u64,
-    ) -> Result<bool> {
-        let mut reader = snapshot.read(self.table.id, chunk, limits).await?;
-        let mut writer = match self.copy.lock().await.as_mut() {
-            Some(copy) => copy.chunk(chunk.index).await?,
-            None => return Ok(false),
-        };
-        let mut rows = 0;
-        let written = async {
-            while let Some(batch) = reader.next().await? {
-                let count = batch.num_rows() as u64;
-                let batch = ChangeBatch::of_snapshot(Arc::clone(&self.table), batch, seq, 0);
-                writer.write(&batch).await?;
-                rows += count;
-                self.meter.rows_done.fetch_add(count, Ordering::Relaxed);
-            }
-            writer.finish(seq).await
-        }
-        .await;
-        if let Err(error) = written {
-            self.meter.rows_done.fetch_sub(rows, Ordering::Relaxed);
-            return Err(error);
-        }
-        self.meter
-            .bytes_done
-            .fetch_add(chunk.bytes, Ordering::Relaxed);
-        Ok(self.left.fetch_sub(1, Ordering::Relaxed) == 1)
     }
 }
