@@ -95,6 +95,27 @@ impl Commands {
         ))
     }
 
+    /// Runs a command that has to fail and returns all that it says.
+    ///
+    /// # Panics
+    ///
+    /// When it succeeds, or panics.
+    #[must_use]
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.cdc(arguments);
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            !output.status.success(),
+            "{arguments:?} has to fail: {said}"
+        );
+        assert!(!said.contains("panicked"), "{said}");
+        said
+    }
+
     /// `cdc status --json`.
     pub fn status(&self) -> Result<Status, String> {
         let text = self.succeed(&["status", "--json"])?;

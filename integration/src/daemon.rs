@@ -134,6 +134,35 @@ impl Daemon {
         .await;
     }
 
+    /// Waits until every sink streams this table, whatever the others do.
+    pub async fn streams(&mut self, table: &str) {
+        let limit = Duration::from_secs(120);
+        self.until(&format!("{table} streams"), limit, |status| {
+            let streams = status.sinks.iter().all(|sink| {
+                let mut tables = sink.tables.iter();
+                tables.any(|t| t.table == table && t.state == "streaming")
+            });
+            match streams {
+                true => Ok(()),
+                false => Err(format!("{status:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until a table's copy is under way, or over.
+    pub async fn copying(&mut self) {
+        let limit = Duration::from_secs(120);
+        self.until("a copy began", limit, |status| {
+            let mut tables = status.sinks.iter().flat_map(|sink| &sink.tables);
+            match tables.any(|t| t.state != "pending") {
+                true => Ok(()),
+                false => Err("pending".into()),
+            }
+        })
+        .await;
+    }
+
     /// Waits until every sink has tables and each of them streams or has failed.
     pub async fn settled(&mut self) {
         let limit = Duration::from_secs(120);

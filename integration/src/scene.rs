@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::daemon::{Daemon, standard_config};
+use crate::daemon::{Daemon, PASSWORD, standard_config};
 use crate::postgres::{Postgres, Wanted};
 use crate::server::Server;
 use crate::{compare, eventually, lake};
@@ -88,6 +88,48 @@ impl<S: Server + Sync> Scene<S> {
             panic!("lake:\n{differences}\n{}", self.daemon.log_end());
         }
         self.daemon.assert_log_clean();
+    }
+
+    /// The daemon's user is in the configuration with `${DB_PASSWORD}`: a wrong one is said by the check and the
+    /// daemon, and shown by neither; with the right one all goes on.
+    ///
+    /// # Panics
+    ///
+    /// When it is otherwise.
+    pub async fn assert_password_matters(&mut self) {
+        self.daemon
+            .environment("DB_PASSWORD", &format!("not-{PASSWORD}"));
+        let said = self.daemon.refused(&["check"]);
+        assert!(said.contains("password"), "{said}");
+        assert!(!said.contains(PASSWORD), "the password is shown: {said}");
+        self.daemon.start();
+        let said = self.daemon.refusal(LIMIT).await;
+        assert!(said.contains("password"), "{said}");
+        self.daemon.kill();
+        self.daemon.environment("DB_PASSWORD", PASSWORD);
+        self.daemon.start_streaming().await;
+        self.assert_equal().await;
+    }
+
+    /// `cdc verify` finds source and warehouse equal, and no longer once `change` was made in the warehouse while the
+    /// daemon was down.
+    ///
+    /// # Panics
+    ///
+    /// When it is otherwise.
+    pub async fn assert_verify_finds(&mut self, change: &str) {
+        self.daemon.caught_up(LIMIT).await;
+        self.daemon
+            .succeed(&["verify"])
+            .expect("source and sink are equal");
+        assert!(self.daemon.terminate().await.success());
+        let connection = duckdb::Connection::open(self.daemon.path("warehouse.duckdb"))
+            .expect("nobody else has it open");
+        let changed = connection.execute(change, []).expect("it can be changed");
+        assert_ne!(changed, 0, "nothing was changed");
+        drop(connection);
+        self.daemon.start_streaming().await;
+        let _ = self.daemon.refused(&["verify"]);
     }
 
     /// Waits until the warehouse answers a query with this one value. For where `cdc wait` cannot succeed, since

@@ -1,6 +1,5 @@
 //! What is wrong is said with its remedy, and nothing is lost once it is mended.
 
-use std::process::Output;
 use std::time::Duration;
 
 use cdc_integration::daemon::{Daemon, PASSWORD, standard_config};
@@ -11,18 +10,6 @@ use cdc_integration::small_disk::SmallDisk;
 
 const TABLE: &str = "CREATE TABLE shop.t (id int PRIMARY KEY, v text); INSERT INTO shop.t SELECT i, 'Zaphod' FROM generate_series(1, 1000) i;";
 
-/// All that a command that has to fail says.
-fn refused(output: &Output) -> String {
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(!output.status.success(), "has to fail: {said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_said_and_not_shown() {
     let mut scene = Scene::new(
@@ -31,24 +18,13 @@ async fn a_wrong_password_is_said_and_not_shown() {
     )
     .await;
     scene.configure("cdc:${DB_PASSWORD}", "");
-    let wrong = format!("not-{PASSWORD}");
-    scene.daemon.environment("DB_PASSWORD", &wrong);
-    let said = refused(&scene.daemon.cdc(&["check"]));
-    assert!(said.contains("password"), "{said}");
-    assert!(!said.contains(PASSWORD), "the password is shown: {said}");
-    scene.daemon.start();
-    let said = scene.daemon.refusal(LIMIT).await;
-    assert!(said.contains("password"), "{said}");
-    scene.daemon.kill();
-    scene.daemon.environment("DB_PASSWORD", PASSWORD);
-    scene.daemon.start_streaming().await;
-    scene.assert_equal().await;
+    scene.assert_password_matters().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_logical_wal_is_refused_with_the_setting() {
     let mut scene = Scene::new(Wanted::version(15).set("wal_level", "replica"), TABLE).await;
-    let said = refused(&scene.daemon.cdc(&["check"]));
+    let said = scene.daemon.refused(&["check"]);
     assert!(
         said.contains("wal_level") && said.contains("logical"),
         "{said}"
@@ -80,10 +56,10 @@ async fn missing_privileges_are_named_with_the_statements_that_grant_them() {
         "  publication: given\n  manage_publication: given\n  tables:",
     );
     scene.daemon.configure(&config);
-    let said = refused(&scene.daemon.cdc(&["check"])).to_uppercase();
+    let said = scene.daemon.refused(&["check"]).to_uppercase();
     assert!(said.contains("REPLICATION"), "{said}");
     scene.execute("ALTER ROLE cdc REPLICATION").await;
-    let said = refused(&scene.daemon.cdc(&["check"])).to_uppercase();
+    let said = scene.daemon.refused(&["check"]).to_uppercase();
     assert!(said.contains("GRANT"), "{said}");
     scene
         .execute("GRANT USAGE ON SCHEMA shop TO cdc; GRANT SELECT ON shop.t TO cdc")
@@ -133,14 +109,14 @@ async fn a_table_without_an_identity_stops_alone_and_the_application_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_cannot_be_read_is_named_with_file_and_line() {
     let daemon = Daemon::with_config("name: shop\n  source: [\n");
-    let said = refused(&daemon.cdc(&["check"]));
+    let said = daemon.refused(&["check"]);
     assert!(said.contains("cdc.yaml"), "{said}");
     daemon.configure(
         &standard_config("postgres://u@127.0.0.1:1/db", r#"["shop.*"]"#)
             .replace("    path:", "    pth:"),
     );
     for command in ["check", "run"] {
-        let said = refused(&daemon.cdc(&[command]));
+        let said = daemon.refused(&[command]);
         assert!(
             said.contains("pth") && said.contains("path"),
             "suggests the key: {said}"
@@ -148,7 +124,7 @@ async fn a_configuration_that_cannot_be_read_is_named_with_file_and_line() {
         assert!(said.contains("cdc.yaml:"), "names the line: {said}");
     }
     std::fs::remove_file(daemon.path("cdc.yaml")).expect("the file is there");
-    let said = refused(&daemon.cdc(&["check"]));
+    let said = daemon.refused(&["check"]);
     assert!(said.contains("cdc.yaml"), "{said}");
 }
 
@@ -161,7 +137,7 @@ async fn commands_without_a_daemon_say_that_none_runs() {
         &["query", "SELECT 1"],
         &["pause"],
     ] {
-        let said = refused(&daemon.cdc(command));
+        let said = daemon.refused(command);
         assert!(said.contains("cdc run"), "says what to do: {said}");
     }
 }
@@ -317,24 +293,25 @@ async fn a_certificate_is_checked_as_far_as_sslmode_says() {
     let url = |parameters: &str| {
         format!("postgres://cdc:{PASSWORD}@127.0.0.1:{port}/postgres?{parameters}")
     };
-    let check = |scene: &Scene, parameters: &str| {
+    let with = |parameters: &str| {
         scene
             .daemon
             .configure(&standard_config(&url(parameters), r#"["shop.*"]"#));
-        scene.daemon.cdc(&["check"])
     };
-    let said = refused(&check(&scene, "sslmode=disable"));
+    with("sslmode=disable");
+    let said = scene.daemon.refused(&["check"]);
     assert!(!said.contains(PASSWORD), "the password is shown: {said}");
-    assert!(check(&scene, "sslmode=require").status.success());
-    refused(&check(&scene, "sslmode=verify-full"));
+    with("sslmode=require");
+    scene.daemon.succeed(&["check"]).expect("nothing verified");
+    with("sslmode=verify-full");
+    let said = scene.daemon.refused(&["check"]);
+    assert!(said.contains("sslrootcert"), "{said}");
     let root = scene.server.certificate();
-    let trusted = format!("sslmode=verify-full&sslrootcert={}", root.display());
-    let output = check(&scene, &trusted);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    with(&format!(
+        "sslmode=verify-full&sslrootcert={}",
+        root.display()
+    ));
+    scene.daemon.succeed(&["check"]).expect("verified");
     scene.daemon.start_streaming().await;
     scene.assert_equal().await;
     tokio::time::timeout(Duration::from_secs(60), scene.daemon.terminate())

@@ -137,21 +137,7 @@ async fn a_table_created_later_is_found_and_copied_while_others_stream() {
         scene
             .execute("UPDATE shop.customer SET name = 'x' WHERE id = 5")
             .await;
-        scene
-            .daemon
-            .until("the later table streams", LIMIT, |status| {
-                let streams = |s: &&cdc_integration::commands::SinkStatus| {
-                    s.tables
-                        .iter()
-                        .any(|t| t.table == "later" && t.state == "streaming")
-                };
-                if status.sinks.iter().filter(streams).count() == status.sinks.len() {
-                    Ok(())
-                } else {
-                    Err(format!("{status:?}"))
-                }
-            })
-            .await;
+        scene.daemon.streams("later").await;
         scene
             .execute("UPDATE shop.later SET v = NULL WHERE id % 2 = 0")
             .await;
@@ -210,27 +196,8 @@ async fn a_teardown_and_a_new_start_load_the_tables_anew() {
 async fn verify_finds_a_row_that_was_changed_behind_our_back() {
     for flavor in FLAVORS {
         let mut scene = streaming(flavor).await;
-        scene.daemon.caught_up(LIMIT).await;
         scene
-            .daemon
-            .succeed(&["verify"])
-            .expect("source and sink are equal");
-        assert!(scene.daemon.terminate().await.success());
-        let connection = duckdb::Connection::open(scene.daemon.path("warehouse.duckdb"))
-            .expect("nobody else has it open");
-        connection
-            .execute(
-                "UPDATE shop.customer SET name = 'Trillian' WHERE id = 77",
-                [],
-            )
-            .expect("one row");
-        drop(connection);
-        scene.daemon.start_streaming().await;
-        let output = scene.daemon.cdc(&["verify"]);
-        assert!(
-            !output.status.success(),
-            "verify has to fail: {}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+            .assert_verify_finds("UPDATE shop.customer SET name = 'Trillian' WHERE id = 77")
+            .await;
     }
 }

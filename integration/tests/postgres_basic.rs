@@ -66,25 +66,7 @@ async fn a_table_created_later_is_found_and_copied_while_others_stream() {
         scene
             .execute("UPDATE shop.customer SET name = 'x' WHERE id = 5")
             .await;
-        scene
-            .daemon
-            .until(
-                "the later table streams",
-                cdc_integration::scene::LIMIT,
-                |status| {
-                    let seen = status.sinks.iter().filter(|s| {
-                        s.tables
-                            .iter()
-                            .any(|t| t.table == "later" && t.state == "streaming")
-                    });
-                    if seen.count() == status.sinks.len() {
-                        Ok(())
-                    } else {
-                        Err(format!("{status:?}"))
-                    }
-                },
-            )
-            .await;
+        scene.daemon.streams("later").await;
         scene
             .execute("UPDATE shop.later SET v = NULL WHERE id % 2 = 0")
             .await;
@@ -166,26 +148,7 @@ async fn teardown_of_what_never_ran_makes_no_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_a_row_that_was_changed_behind_our_back() {
     let mut scene = Scene::streaming(15, TABLES).await;
-    scene.daemon.caught_up(cdc_integration::scene::LIMIT).await;
     scene
-        .daemon
-        .succeed(&["verify"])
-        .expect("source and sink are equal");
-    assert!(scene.daemon.terminate().await.success());
-    let connection = duckdb::Connection::open(scene.daemon.path("warehouse.duckdb"))
-        .expect("nobody else has it open");
-    connection
-        .execute(
-            "UPDATE shop.customer SET name = 'Trillian' WHERE id = 77",
-            [],
-        )
-        .expect("one row");
-    drop(connection);
-    scene.daemon.start_streaming().await;
-    let output = scene.daemon.cdc(&["verify"]);
-    assert!(
-        !output.status.success(),
-        "verify has to fail: {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+        .assert_verify_finds("UPDATE shop.customer SET name = 'Trillian' WHERE id = 77")
+        .await;
 }

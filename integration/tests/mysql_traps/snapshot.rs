@@ -109,18 +109,7 @@ async fn a_copy_that_is_killed_again_and_again_ends_equal() {
             .configure(&config.replace("chunk_bytes: 1MiB", "chunk_bytes: 64KiB"));
         for round in 0..6 {
             scene.daemon.start();
-            // The copy is under way, or over.
-            scene
-                .daemon
-                .until("a copy began", cdc_integration::scene::LIMIT, |status| {
-                    let began = status.sinks.iter().flat_map(|s| &s.tables);
-                    if began.clone().any(|t| t.state != "pending") {
-                        Ok(())
-                    } else {
-                        Err(format!("{} tables", began.count()))
-                    }
-                })
-                .await;
+            scene.daemon.copying().await;
             scene
                 .execute(&format!(
                     "UPDATE shop.wide SET id = CONCAT('moved', id) WHERE id LIKE 'k%{round}7'; \
@@ -152,17 +141,7 @@ async fn a_truncate_and_a_change_of_shape_during_a_copy_are_not_lost_and_not_hel
                 .daemon
                 .configure(&config.replace("chunk_bytes: 1MiB", "chunk_bytes: 64KiB"));
             scene.daemon.start();
-            scene
-                .daemon
-                .until("the copy began", cdc_integration::scene::LIMIT, |status| {
-                    let began = status.sinks.iter().flat_map(|s| &s.tables);
-                    if began.clone().any(|t| t.state != "pending") {
-                        Ok(())
-                    } else {
-                        Err(format!("{} tables", began.count()))
-                    }
-                })
-                .await;
+            scene.daemon.copying().await;
             // Our readers hold the table's metadata while they copy; an application gives up after its own time.
             scene
                 .execute(&format!("SET SESSION lock_wait_timeout = 30; {change}"))

@@ -25,27 +25,13 @@ async fn slow(version: u32) -> (Scene, Proxy) {
     (Scene { server, daemon }, proxy)
 }
 
-async fn copying(scene: &mut Scene) {
-    scene
-        .daemon
-        .until("the copy has begun", LIMIT, |status| {
-            let begun = status
-                .sinks
-                .iter()
-                .flat_map(|s| &s.tables)
-                .any(|t| t.state != "pending");
-            if begun { Ok(()) } else { Err("pending".into()) }
-        })
-        .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_in_the_middle_of_a_copy_while_rows_move_lose_nothing() {
     for version in versions() {
         let (mut scene, proxy) = slow(version).await;
         scene.daemon.start();
         for round in 0..3 {
-            copying(&mut scene).await;
+            scene.daemon.copying().await;
             // Rows move between chunks, keys change, long values stay where they are.
             scene
                 .execute(&format!(
@@ -73,7 +59,7 @@ async fn kills_in_the_middle_of_a_copy_while_rows_move_lose_nothing() {
 async fn a_truncate_and_a_rewrite_during_a_copy_are_not_lost() {
     let (mut scene, proxy) = slow(15).await;
     scene.daemon.start();
-    copying(&mut scene).await;
+    scene.daemon.copying().await;
     let client = scene.server.client().await;
     let ddl = tokio::spawn(async move {
         client
@@ -110,7 +96,7 @@ async fn a_truncate_and_a_rewrite_during_a_copy_are_not_lost() {
 async fn writers_are_not_blocked_while_a_table_is_copied() {
     let (mut scene, proxy) = slow(15).await;
     scene.daemon.start();
-    copying(&mut scene).await;
+    scene.daemon.copying().await;
     proxy.set(Path::Stalled);
     let client = scene.server.client().await;
     client
