@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cdc_api::testing::conformance::source::{Action, Database};
-use cdc_api::{
-    BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Error, ErrorKind, Result, Severity, Source,
-    TableSchema,
-};
+use cdc_api::testing::probe::{self, next_commit};
+use cdc_api::{BatchLimits, Checkpoint, Error, ErrorKind, Result, Source, TableSchema};
 use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, Wanted};
 use cdc_integration::server::{Server as _, Session as _};
 use cdc_mysql::{MysqlConfig, MysqlSource};
@@ -113,47 +111,20 @@ async fn begin(server: &Mysql, source: &MysqlSource) -> (Vec<Arc<TableSchema>>, 
     server
         .execute("CREATE DATABASE suite; CREATE TABLE suite.t (id int PRIMARY KEY, v text)")
         .await;
-    let found = source.discover().await.expect("tables are found");
-    let tables: Vec<_> = found.into_iter().map(|found| found.table).collect();
-    source
-        .capture(&tables)
-        .await
-        .expect("the tables are captured");
-    let origin = source.origin().await.expect("there is an origin");
+    let (tables, origin) = probe::capture_all(source).await;
     server
         .execute("INSERT INTO suite.t VALUES (1, 'one')")
         .await;
     (tables, origin)
 }
 
-async fn next_commit(stream: &mut dyn ChangeStream) -> Result<(u64, Checkpoint)> {
-    let mut rows = 0;
-    loop {
-        let event = timeout(Duration::from_secs(30), stream.next())
-            .await
-            .expect("the stream says something");
-        match event? {
-            ChangeEvent::Rows(batch) => rows += batch.len() as u64,
-            ChangeEvent::Commit(checkpoint) if rows > 0 => return Ok((rows, checkpoint)),
-            _ => {}
-        }
-    }
-}
-
 /// What the source says about a connection: its first finding, or why there is none.
 async fn connection(url: &str) -> Result<()> {
-    let findings = source(url, "").check().await?;
-    assert_eq!(findings[0].subject, "connection");
-    assert_eq!(findings[0].severity, Severity::Ok);
-    Ok(())
+    probe::connects(&source(url, "")).await
 }
 
 async fn refused(url: &str, kind: ErrorKind, hint: &str) {
-    let error = connection(url).await.expect_err(url);
-    assert_eq!(error.kind(), kind, "{url}: {error}");
-    let said = error.hint_text().unwrap_or_default();
-    assert!(said.contains(hint), "{url}: {error}: {said}");
-    assert!(!format!("{error:?}{error}").contains("geheim"), "{url}");
+    probe::assert_refused(&source(url, ""), url, kind, (hint, "geheim")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
