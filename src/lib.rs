@@ -27,8 +27,8 @@
 //! - [`watch`] values that tasks wait on, in an order that a simulation can repeat.
 //! - [`admin`] the Unix socket and the TCP listener. [`metrics`] every metric name, once.
 //! - `connectors/api` the contract; `connectors/database` what sources that are databases share on
-//!   the way to their servers and back; `connectors/*` sources and sinks, which know neither this
-//!   crate nor each other.
+//!   the way to their servers and back, `connectors/blocking` what sinks share whose work blocks;
+//!   `connectors/*` sources and sinks, which know neither this crate nor each other.
 //!
 //! ## Invariants
 //!

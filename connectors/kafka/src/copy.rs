@@ -13,12 +13,12 @@ use cdc_api::{
     ChangeBatch, ChunkWriter, CopyId, CopyProgress, Error, Result, TableCopy, TableId, TableName,
     TableSchema,
 };
+use cdc_blocking::Offload;
 use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedHeaders};
 
 use crate::client::{Outgoing, Producer, header};
 use crate::envelope::{Commits, Record, TableEncoder};
 use crate::ledger::{CatchUpNote, ChunkNote, CopyNotes, Part};
-use crate::offload::Offload;
 use crate::route::{Parcel, Place, TOPIC, too_large};
 use crate::session::Session;
 

@@ -83,7 +83,6 @@ mod core;
 mod envelope;
 mod ledger;
 mod notices;
-mod offload;
 mod registry;
 mod route;
 mod session;

@@ -8,13 +8,13 @@ use cdc_api::{
     Capabilities, ChangeBatch, Checkpoint, CopyId, Error, Finding, JoinedTable, Result, Sink,
     TableCopy, TableId, TableSchema,
 };
+use cdc_blocking::Offload;
 
 use crate::check;
 use crate::config::{Format, KafkaConfig};
 use crate::copy::KafkaCopy;
 use crate::core::Core;
 use crate::envelope::{Connector, Origin};
-use crate::offload::Offload;
 use crate::registry::Registry;
 use crate::session::Site;
 

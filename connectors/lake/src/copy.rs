@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use cdc_api::{
     ChangeBatch, ChunkWriter, CopyId, CopyProgress, Error, Result, TableCopy, TableSchema,
 };
+use cdc_blocking::Offload;
 use serde::Serialize;
 
 use bases::Bases;
@@ -24,7 +25,6 @@ use crate::encode::{Encoder, Finished};
 use crate::evolve::next_shape;
 use crate::layout;
 use crate::manifest::DataFile;
-use crate::offload::Offload;
 use crate::rows;
 use crate::site::Site;
 use crate::storage::failed;

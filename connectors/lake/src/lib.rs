@@ -104,7 +104,6 @@ mod encode;
 mod evolve;
 mod layout;
 mod manifest;
-mod offload;
 mod preflight;
 mod publish;
 mod rows;

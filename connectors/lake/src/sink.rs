@@ -8,13 +8,13 @@ use cdc_api::{
     Capabilities, ChangeBatch, Checkpoint, CopyId, Error, Finding, JoinedTable, Result, Sink,
     TableCopy, TableId, TableSchema,
 };
+use cdc_blocking::Offload;
 
 use crate::compact::Merge;
 use crate::config::LakeConfig;
 use crate::copy::LakeCopy;
 use crate::core::Core;
 use crate::layout;
-use crate::offload::Offload;
 use crate::preflight;
 use crate::site::Site;
 use crate::storage::Storage;
