@@ -312,6 +312,8 @@ impl Reader {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", "16384")
+            // Otherwise a queue that was full once is filled again a second later.
+            .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "5")
             .set(
                 "isolation.level",

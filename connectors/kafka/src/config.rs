@@ -296,7 +296,7 @@ impl KafkaConfig {
         // A commit waits for what lingers; under load batches are full before.
         for (key, value) in [
             ("linger.ms", "2"),
-            ("queue.buffering.max.kbytes", "65536"),
+            ("queue.buffering.max.kbytes", "16384"),
             ("queue.buffering.max.messages", "200000"),
         ] {
             if !self.properties.contains_key(key) {
