@@ -1,7 +1,7 @@
 //! The running stream, seen from the engine: events out.
 //!
 //! Owns starting and ending. Reading and decoding happen on a thread of their own (`pump`), which
-//! hands over whole batches through a queue that is bounded in bytes (`outlet`); `dump` asks the
+//! hands over whole batches through a queue that is bounded in bytes ([`queue`]); `dump` asks the
 //! server for its log. The server keeps its log by time, not for a reader: acknowledging tells it
 //! nothing. Invariant: a stream starts only where the log can continue exactly after the checkpoint,
 //! which the caller has verified.

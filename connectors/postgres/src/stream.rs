@@ -1,7 +1,7 @@
 //! The running stream, seen from the engine: events out, acknowledgements in.
 //!
 //! Owns starting and ending. Reading and decoding happen on a thread of their own (`pump`), which
-//! hands over whole batches through a queue that is bounded in bytes (`outlet`). Invariant: a
+//! hands over whole batches through a queue that is bounded in bytes ([`queue`]). Invariant: a
 //! stream starts only where the server, its timeline and the slot can continue exactly after the
 //! checkpoint.
 

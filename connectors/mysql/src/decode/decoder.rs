@@ -15,7 +15,7 @@
 //!
 //! Code map: `dispatch` what each event does · `transaction` where transactions begin and end ·
 //! `tables` what is known of each table, marks · `rows` table maps and rows · `ddl` statements ·
-//! `batches` open batches · `report` what leaves, and in which order.
+//! `report` what leaves, and in which order. Open batches are [`Batches`].
 //!
 //! Leaves to the caller when to flush, whether a table is wanted, and when a mark is due.
 
