@@ -4,18 +4,22 @@
 //! that passing rows over needs; [`TableMap::columns`] makes the columns, the same as the catalog
 //! describes them: out of the optional metadata (`binlog_row_metadata=FULL`), or, where that is not
 //! whole, out of the table's definition. Invariant: a definition that does not fit what the map does
-//! say is not used.
+//! say is not used. The fixed part of a column is `column`'s, the optional metadata `said`'s.
 
-use std::collections::HashMap;
+mod column;
+mod said;
+
 use std::sync::Arc;
 
 use cdc_api::{Error, Result, TableName};
 
 use super::definition::Definition;
-use crate::types::append::{Form, FormKind, Size};
 use crate::types::charset::Collations;
 use crate::types::{Charset, ColumnKind, ColumnType, Geometry, TypeOptions};
 use crate::wire::{Short, Wire};
+pub(crate) use column::MapColumn;
+use column::{bits, code, column};
+use said::Said;
 
 /// A table map, its fixed part read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,18 +32,6 @@ pub(crate) struct TableMap {
     optional: Vec<u8>,
 }
 
-/// A column, as the fixed part tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MapColumn {
-    /// The type's number; of ENUM and SET their own.
-    kind: u8,
-    metadata: u16,
-    /// Whether it admits NULL.
-    pub(crate) nullable: bool,
-    /// How values lie; `None` where the type is not known.
-    pub(crate) form: Option<Form>,
-}
-
 /// A column with all that the metadata tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedColumn {
@@ -49,65 +41,6 @@ pub(crate) struct NamedColumn {
     pub(crate) column_type: ColumnType,
     /// Whether it admits NULL.
     pub(crate) nullable: bool,
-}
-
-impl MapColumn {
-    /// Whether it is JSON, whose values may be given as differences.
-    pub(crate) fn is_json(&self) -> bool {
-        self.kind == code::JSON
-    }
-
-    /// Whether it is a time in the format before MySQL 5.6 (MariaDB's `mysql56_temporal_format=OFF`).
-    fn is_old(&self) -> bool {
-        matches!(self.kind, code::TIMESTAMP | code::TIME | code::DATETIME)
-    }
-
-    /// Whether the values of an ENUM or SET have as many bytes as its members need.
-    fn holds(&self, kind: &ColumnKind) -> bool {
-        let bytes = match kind {
-            ColumnKind::Enum { members } if members.len() < 256 => 1,
-            ColumnKind::Enum { .. } => 2,
-            ColumnKind::Set { members } => match members.len().div_ceil(8) {
-                bytes @ ..=4 => bytes,
-                _ => 8,
-            },
-            _ => return true,
-        };
-        usize::from(self.metadata) == bytes
-    }
-}
-
-mod code {
-    pub(super) const DECIMAL: u8 = 0;
-    pub(super) const TINY: u8 = 1;
-    pub(super) const SHORT: u8 = 2;
-    pub(super) const LONG: u8 = 3;
-    pub(super) const FLOAT: u8 = 4;
-    pub(super) const DOUBLE: u8 = 5;
-    pub(super) const TIMESTAMP: u8 = 7;
-    pub(super) const LONGLONG: u8 = 8;
-    pub(super) const INT24: u8 = 9;
-    pub(super) const DATE: u8 = 10;
-    pub(super) const TIME: u8 = 11;
-    pub(super) const DATETIME: u8 = 12;
-    pub(super) const YEAR: u8 = 13;
-    pub(super) const NEWDATE: u8 = 14;
-    pub(super) const VARCHAR: u8 = 15;
-    pub(super) const BIT: u8 = 16;
-    pub(super) const TIMESTAMP2: u8 = 17;
-    pub(super) const DATETIME2: u8 = 18;
-    pub(super) const TIME2: u8 = 19;
-    pub(super) const BLOB_COMPRESSED: u8 = 140;
-    pub(super) const VARCHAR_COMPRESSED: u8 = 141;
-    pub(super) const VECTOR: u8 = 242;
-    pub(super) const JSON: u8 = 245;
-    pub(super) const NEWDECIMAL: u8 = 246;
-    pub(super) const ENUM: u8 = 247;
-    pub(super) const SET: u8 = 248;
-    pub(super) const BLOB: u8 = 252;
-    pub(super) const VAR_STRING: u8 = 253;
-    pub(super) const STRING: u8 = 254;
-    pub(super) const GEOMETRY: u8 = 255;
 }
 
 /// A table map's number, without reading the rest.
@@ -277,238 +210,6 @@ pub(crate) fn looks_like(said: &ColumnKind, logged: &ColumnKind) -> bool {
         ColumnKind::Inet4 => fixed && bytes == 4,
         ColumnKind::Vector { dimensions } => !fixed && dimensions.checked_mul(4) == Some(bytes),
         _ => false,
-    }
-}
-
-/// A column by its type's number and its piece of the metadata.
-fn column(code: u8, metadata: &mut Wire<'_>) -> Result<MapColumn, Short> {
-    let fixed = |width| Some((Size::Fixed(width), FormKind::Plain));
-    let old = |width| Some((Size::Fixed(width), FormKind::OldTemporal));
-    let mut kind = code;
-    let mut value = 0u16;
-    let form = match code {
-        code::TINY => fixed(1),
-        code::YEAR => fixed(1),
-        code::SHORT => fixed(2),
-        code::INT24 => fixed(3),
-        code::LONG => fixed(4),
-        code::LONGLONG => fixed(8),
-        code::FLOAT | code::DOUBLE => {
-            value = u16::from(metadata.u8()?);
-            fixed(usize::from(value))
-        }
-        code::DATE | code::NEWDATE => fixed(3),
-        code::TIMESTAMP => old(4),
-        code::TIME => old(3),
-        code::DATETIME => old(8),
-        code::TIMESTAMP2 | code::DATETIME2 | code::TIME2 => {
-            let digits = metadata.u8()?;
-            value = u16::from(digits);
-            let whole = match code {
-                code::TIMESTAMP2 => 4,
-                code::DATETIME2 => 5,
-                _ => 3,
-            };
-            let width = whole + crate::types::temporal::fraction_width(digits);
-            (digits <= 6).then_some((Size::Fixed(width), FormKind::Fraction(digits)))
-        }
-        code::NEWDECIMAL => {
-            value = metadata.u16()?;
-            let [precision, scale] = value.to_le_bytes();
-            let known = (1..=65).contains(&precision) && scale <= precision;
-            known
-                .then(|| fixed(crate::types::number::packed_width(precision, scale)))
-                .flatten()
-        }
-        code::VARCHAR | code::VAR_STRING | code::VARCHAR_COMPRESSED => {
-            value = metadata.u16()?;
-            let width = if value > 255 { 2 } else { 1 };
-            let compressed = code == code::VARCHAR_COMPRESSED;
-            // One byte says how it is compressed.
-            value -= u16::from(compressed && value > 0);
-            Some((Size::Prefixed(width), compression(compressed)))
-        }
-        code::BIT => {
-            value = metadata.u16()?;
-            let bits = bits(value);
-            (1..=64)
-                .contains(&bits)
-                .then(|| fixed(usize::from(bits).div_ceil(8)))
-                .flatten()
-        }
-        code::BLOB | code::BLOB_COMPRESSED | code::JSON | code::GEOMETRY | code::VECTOR => {
-            let width = metadata.u8()?;
-            value = u16::from(width);
-            let compressed = code == code::BLOB_COMPRESSED;
-            (1..=4)
-                .contains(&width)
-                .then(|| (Size::Prefixed(usize::from(width)), compression(compressed)))
-        }
-        code::STRING | code::ENUM | code::SET => {
-            // The first byte is the real type; of long CHARs two of its bits are the length's.
-            let [real, low] = metadata.u16()?.to_le_bytes();
-            match real {
-                code::ENUM | code::SET => {
-                    kind = real;
-                    value = u16::from(low);
-                    (1..=8)
-                        .contains(&low)
-                        .then(|| fixed(usize::from(low)))
-                        .flatten()
-                }
-                _ => {
-                    kind = code::STRING;
-                    let high = u16::from(!real & 0x30) << 4;
-                    value = high | u16::from(low);
-                    let width = if value > 255 { 2 } else { 1 };
-                    Some((Size::Prefixed(width), FormKind::Plain))
-                }
-            }
-        }
-        code::DECIMAL => None,
-        _ => None,
-    };
-    Ok(MapColumn {
-        kind,
-        metadata: value,
-        nullable: true,
-        form: form.map(|(size, kind)| Form { size, kind }),
-    })
-}
-
-fn compression(compressed: bool) -> FormKind {
-    match compressed {
-        true => FormKind::Compressed,
-        false => FormKind::Plain,
-    }
-}
-
-/// The bits of a BIT column: whole bytes in the high byte, the rest in the low one.
-fn bits(metadata: u16) -> u16 {
-    let [rest, bytes] = metadata.to_le_bytes();
-    u16::from(bytes) * 8 + u16::from(rest)
-}
-
-/// The optional metadata (`Table_map_event::Optional_metadata_fields`), read.
-#[derive(Debug, Default)]
-struct Said {
-    /// A bit for each numeric column, the highest first.
-    unsigned: Option<Vec<u8>>,
-    names: Option<Vec<String>>,
-    key: Vec<usize>,
-    /// Of text columns, of ENUM and SET columns.
-    text: Collated,
-    listed: Collated,
-    enums: Vec<Vec<Vec<u8>>>,
-    sets: Vec<Vec<Vec<u8>>>,
-    geometries: Vec<u64>,
-    vectors: Vec<u64>,
-}
-
-/// Collations of some columns.
-#[derive(Debug, Default)]
-enum Collated {
-    #[default]
-    Unsaid,
-    /// One for all but some, by their place among these columns.
-    Mostly(u64, HashMap<u64, u64>),
-    /// One each.
-    Each(Vec<u64>),
-}
-
-impl Collated {
-    fn of(&self, place: usize) -> Option<u64> {
-        match self {
-            Self::Unsaid => None,
-            Self::Mostly(most, others) => {
-                Some(others.get(&(place as u64)).copied().unwrap_or(*most))
-            }
-            Self::Each(all) => all.get(place).copied(),
-        }
-    }
-
-    fn mostly(mut wire: Wire<'_>) -> Result<Self, Short> {
-        let most = wire.count()? as u64;
-        let mut others = HashMap::new();
-        while !wire.is_empty() {
-            others.insert(wire.count()? as u64, wire.count()? as u64);
-        }
-        Ok(Self::Mostly(most, others))
-    }
-
-    fn each(wire: Wire<'_>) -> Result<Self, Short> {
-        Ok(Self::Each(counts(wire)?))
-    }
-}
-
-fn counts(mut wire: Wire<'_>) -> Result<Vec<u64>, Short> {
-    let mut all = Vec::new();
-    while !wire.is_empty() {
-        all.push(wire.count()? as u64);
-    }
-    Ok(all)
-}
-
-fn lists(mut wire: Wire<'_>) -> Result<Vec<Vec<Vec<u8>>>, Short> {
-    let mut lists = Vec::new();
-    while !wire.is_empty() {
-        let count = wire.count()?;
-        let mut list = Vec::new();
-        for _ in 0..count {
-            list.push(wire.counted()?.to_vec());
-        }
-        lists.push(list);
-    }
-    Ok(lists)
-}
-
-impl Said {
-    fn read(optional: &[u8]) -> Result<Self> {
-        let mut said = Self::default();
-        let mut wire = Wire(optional);
-        while !wire.is_empty() {
-            let field = wire.u8()?;
-            let value = Wire(wire.counted()?);
-            match field {
-                1 => said.unsigned = Some(value.0.to_vec()),
-                2 => said.text = Collated::mostly(value)?,
-                3 => said.text = Collated::each(value)?,
-                4 => {
-                    let mut value = value;
-                    let mut names = Vec::new();
-                    while !value.is_empty() {
-                        let name = String::from_utf8(value.counted()?.to_vec())
-                            .map_err(|_| Error::data("the name of a column is not text"))?;
-                        names.push(name);
-                    }
-                    said.names = Some(names);
-                }
-                5 => said.sets = lists(value)?,
-                6 => said.enums = lists(value)?,
-                7 => said.geometries = counts(value)?,
-                8 => {
-                    let places = counts(value)?;
-                    said.key = places
-                        .iter()
-                        .filter_map(|place| usize::try_from(*place).ok())
-                        .collect();
-                }
-                9 => {
-                    // Pairs of column and length of the prefix.
-                    let pairs = counts(value)?;
-                    said.key = pairs
-                        .chunks(2)
-                        .filter_map(|pair| usize::try_from(*pair.first()?).ok())
-                        .collect();
-                }
-                10 => said.listed = Collated::mostly(value)?,
-                11 => said.listed = Collated::each(value)?,
-                13 => said.vectors = counts(value)?,
-                // Visibility says nothing here: invisible columns are captured like others.
-                _ => {}
-            }
-        }
-        Ok(said)
     }
 }
 
