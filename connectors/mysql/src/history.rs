@@ -110,14 +110,24 @@ pub(crate) async fn uses_gtids(session: &mut Session) -> Result<bool> {
     Ok(mode.as_deref() == Some("ON"))
 }
 
-/// Refuses to go on where the log cannot continue right after `from`. Returns the server.
+/// A log that continues right after a place.
+pub(crate) struct Continued {
+    /// Whose it is.
+    pub(crate) server: String,
+    /// MariaDB's transactions before the place of which the log holds nothing, nor anything later of
+    /// their domains: what says where the log ends does not name them.
+    pub(crate) unlogged: MariaGtids,
+}
+
+/// Refuses to go on where the log cannot continue right after `from`.
 ///
 /// # Errors
 /// `LogLost`, with the remedy.
-pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<String> {
+pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<Continued> {
     let server = server(session).await?;
     let end = end_of(session, &server).await?;
     let same = server == from.server;
+    let mut unlogged = MariaGtids::default();
     match (&from.gtids, &end.gtids) {
         (Gtids::MySql(mine), Gtids::MySql(executed)) => {
             if !mine.is_subset(executed) {
@@ -131,13 +141,22 @@ pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<String
                 return Err(another(&server, from));
             }
         }
-        (Gtids::Maria(mine), Gtids::Maria(executed)) => {
-            if !mine.is_subset(executed) {
-                return Err(lacks(same));
+        (Gtids::Maria(mine), Gtids::Maria(logged)) => {
+            let known = MariaKnown::read(session, logged.clone()).await?;
+            for gtid in mine.iter() {
+                match known.has(gtid, same) {
+                    Has::Yes => {}
+                    Has::Not if known.is_silent_about(gtid.domain) => {
+                        return Err(silent(gtid, &known));
+                    }
+                    Has::Not => return Err(lacks(same)),
+                    Has::Another => return Err(another(&server, from)),
+                }
             }
-            if !same && !has_all(session, mine).await? {
+            if !same && mine.iter().next().is_none() {
                 return Err(another(&server, from));
             }
+            unlogged = mine.beyond(logged);
         }
         (Gtids::Off, Gtids::Off) if !same => return Err(another(&server, from)),
         (Gtids::Off, Gtids::Off) => {}
@@ -151,36 +170,78 @@ pub(crate) async fn verify(session: &mut Session, from: &Place) -> Result<String
     if same {
         verify_file(session, from).await?;
     }
-    Ok(server)
+    Ok(Continued { server, unlogged })
 }
 
-/// Whether another server of MariaDB is one that these transactions went to. The numbers alone do
-/// not say so: any two servers count from one.
-async fn has_all(session: &mut Session, gtids: &MariaGtids) -> Result<bool> {
-    let own = session.variable("server_id").await?.unwrap_or_default();
-    let state = session.variable("gtid_binlog_state").await?;
-    let state = state
-        .unwrap_or_default()
-        .split(',')
-        .filter(|text| !text.is_empty())
-        .map(str::parse)
-        .collect::<Result<Vec<MariaGtid>>>()?;
-    Ok(came_from_elsewhere(gtids, &own, &state))
+/// What a server of MariaDB knows of transactions.
+struct MariaKnown {
+    /// `server_id`.
+    own: String,
+    /// The last ones in its log, by domain.
+    logged: MariaGtids,
+    /// `gtid_binlog_state`: the last ones in its log, by domain and server.
+    state: Vec<MariaGtid>,
+    /// `gtid_slave_pos`: the last ones that it has applied as a replica, in its log or not.
+    applied: MariaGtids,
 }
 
-/// Whether each of these transactions is in a log whose last ones, by domain and server, are `state`,
-/// and none claims to be of the log's own server, of which it is not.
-fn came_from_elsewhere(gtids: &MariaGtids, own: &str, state: &[MariaGtid]) -> bool {
-    let logged = |gtid: MariaGtid| {
-        state.iter().any(|last| {
-            (last.domain, last.server) == (gtid.domain, gtid.server)
-                && last.sequence >= gtid.sequence
+/// Whether a server has a transaction, and all before it.
+#[derive(Debug, PartialEq, Eq)]
+enum Has {
+    /// It has.
+    Yes,
+    /// It has not.
+    Not,
+    /// Its numbers are those of another history.
+    Another,
+}
+
+impl MariaKnown {
+    async fn read(session: &mut Session, logged: MariaGtids) -> Result<Self> {
+        let own = session.variable("server_id").await?.unwrap_or_default();
+        let state = session.variable("gtid_binlog_state").await?;
+        let applied = session.variable("gtid_slave_pos").await?;
+        Ok(Self {
+            own,
+            logged,
+            state: state
+                .unwrap_or_default()
+                .split(',')
+                .filter(|text| !text.is_empty())
+                .map(str::parse)
+                .collect::<Result<_>>()?,
+            applied: applied.unwrap_or_default().parse()?,
         })
-    };
-    gtids.iter().next().is_some()
-        && gtids
-            .iter()
-            .all(|gtid| gtid.server.to_string() != own && logged(gtid))
+    }
+
+    /// As a primary judges where its replica wants to begin (`check_slave_start_position`), but that
+    /// nothing is taken on trust: a domain of which the server knows nothing may be one that it lags
+    /// behind in. And the numbers alone do not tell another server's history, for any two servers
+    /// count from one: its log must have had the transaction from the server that made it.
+    fn has(&self, gtid: MariaGtid, same: bool) -> Has {
+        // Applied up to just there: what comes after it is in the log, whatever is not.
+        if self.applied.of_domain(gtid.domain) == Some(gtid) {
+            return Has::Yes;
+        }
+        let last = self.logged.of_domain(gtid.domain);
+        if last.is_none_or(|last| last.sequence < gtid.sequence) {
+            return Has::Not;
+        }
+        let from_elsewhere = gtid.server.to_string() != self.own
+            && self.state.iter().any(|last| {
+                (last.domain, last.server) == (gtid.domain, gtid.server)
+                    && last.sequence >= gtid.sequence
+            });
+        match same || from_elsewhere {
+            true => Has::Yes,
+            false => Has::Another,
+        }
+    }
+
+    /// Whether it knows nothing of a domain.
+    fn is_silent_about(&self, domain: u32) -> bool {
+        self.logged.of_domain(domain).is_none() && self.applied.of_domain(domain).is_none()
+    }
 }
 
 /// Whether the file and the byte of the place are still what they were. A file that is gone counts
@@ -281,6 +342,21 @@ fn lacks(same: bool) -> Error {
     }
 }
 
+/// The server has never heard of a domain, or was made to forget it.
+fn silent(gtid: MariaGtid, known: &MariaKnown) -> Error {
+    let mut applied = known.applied.clone();
+    applied.add(gtid);
+    lost(&format!(
+        "the server knows nothing of the domain {}, in which {gtid} was read before",
+        gtid.domain
+    ))
+    .hint(format!(
+        "if that domain is not used any more and the server has all of its changes: SET GLOBAL \
+         gtid_slave_pos = '{applied}'; else {}",
+        elsewhere()
+    ))
+}
+
 fn another(server: &str, from: &Place) -> Error {
     lost(&format!(
         "the server is another one ({server} instead of {})",
@@ -297,20 +373,54 @@ fn elsewhere() -> String {
 mod tests {
     use super::*;
 
+    /// The server 2, a replica that was promoted.
+    fn promoted(state: &[&str], applied: &str) -> MariaKnown {
+        let state: Vec<MariaGtid> = state.iter().map(|it| it.parse().expect("a GTID")).collect();
+        let mut logged = MariaGtids::default();
+        for gtid in &state {
+            logged.add(*gtid);
+        }
+        MariaKnown {
+            own: "2".to_owned(),
+            logged,
+            state,
+            applied: applied.parse().expect("GTIDs"),
+        }
+    }
+
     #[test]
     fn a_server_of_mariadb_is_followed_only_where_the_transactions_are_in_its_log() {
-        let state = ["0-1-50", "0-2-51", "3-1-7"].map(|text| text.parse().expect("a GTID"));
-        let follows =
-            |gtids: &str, own| came_from_elsewhere(&gtids.parse().expect("GTIDs"), own, &state);
-        assert!(follows("0-1-50", "2"));
-        assert!(follows("0-1-40,3-1-7", "2"));
-        assert!(
-            !follows("0-3-40", "2"),
-            "of a server that it never heard of"
-        );
-        assert!(!follows("0-1-51", "2"), "later than the last one");
-        assert!(!follows("0-1-50,3-2-7", "2"));
-        assert!(!follows("0-1-50", "1"), "two servers with the same number");
-        assert!(!follows("", "2"));
+        let known = promoted(&["0-1-50", "0-2-51", "3-1-7"], "");
+        let has = |gtid: &str| known.has(gtid.parse().expect("a GTID"), false);
+        assert_eq!(has("0-1-50"), Has::Yes);
+        assert_eq!(has("3-1-7"), Has::Yes);
+        // Of a server that it never heard of; later than the last one of that server; two servers
+        // with the same number.
+        for gtid in ["0-3-40", "0-1-51", "0-2-50"] {
+            assert_eq!(has(gtid), Has::Another, "{gtid}");
+        }
+        for gtid in ["0-1-52", "3-1-8", "5-1-1"] {
+            assert_eq!(has(gtid), Has::Not, "{gtid}");
+        }
+        assert_eq!(known.has("0-2-50".parse().expect("a GTID"), true), Has::Yes);
+    }
+
+    #[test]
+    fn what_a_server_of_mariadb_applied_need_not_be_in_its_log() {
+        // Its log has only what it wrote itself, before and since.
+        for state in [&[][..], &["0-2-20"], &["0-2-101"]] {
+            let known = promoted(state, "0-1-100,5-1-20");
+            let has = |gtid: &str| known.has(gtid.parse().expect("a GTID"), false);
+            assert_eq!((has("0-1-100"), has("5-1-20")), (Has::Yes, Has::Yes));
+            // What came after it was applied and not logged; or it has not come yet.
+            for gtid in ["0-1-99", "5-1-19", "5-1-21", "7-1-1"] {
+                assert_ne!(has(gtid), Has::Yes, "{gtid}");
+            }
+            assert!(known.is_silent_about(7) && !known.is_silent_about(5));
+        }
+        let known = promoted(&["0-1-100"], "0-1-100,5-1-20");
+        let said = silent("7-1-3".parse().expect("a GTID"), &known);
+        let hint = said.hint_text().unwrap_or_default();
+        assert!(hint.contains("SET GLOBAL gtid_slave_pos = '0-1-100,5-1-20,7-1-3'"));
     }
 }

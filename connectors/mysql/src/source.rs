@@ -20,7 +20,7 @@ use crate::config::{Choices, MysqlConfig};
 use crate::connect::{Flavour, Session, settings};
 use crate::history;
 use crate::marks::{Marks, next_id};
-use crate::position::{Place, table_id};
+use crate::position::{Gtids, MariaGtids, Place, table_id};
 use crate::snapshot::TableView;
 use crate::stream;
 
@@ -38,6 +38,8 @@ pub(crate) struct Server {
     /// Where the stream may keep what is its own, across restarts.
     pub(crate) folder: PathBuf,
     selection: RwLock<TableSelection>,
+    /// What the stream has before its start that the log does not name ([`history::verify`]).
+    unlogged: RwLock<MariaGtids>,
 }
 
 impl MysqlSource {
@@ -53,6 +55,7 @@ impl MysqlSource {
             choices: Choices::new(&config, name)?,
             selection: RwLock::new(TableSelection::parse(&config.tables)?),
             marks: Marks::default(),
+            unlogged: RwLock::default(),
             folder: folder.to_owned(),
             config,
         };
@@ -66,6 +69,19 @@ impl Server {
     /// A session.
     pub(crate) async fn session(&self) -> Result<Session> {
         Session::open(&self.settings).await
+    }
+
+    /// A place of the log with what the stream has before it, also where the log does not name it: the
+    /// two are to be compared.
+    pub(crate) fn completed(&self, mut place: Place) -> Place {
+        if let Gtids::Maria(gtids) = &mut place.gtids {
+            let unlogged = self.unlogged.read();
+            let unlogged = unlogged.unwrap_or_else(PoisonError::into_inner);
+            for gtid in unlogged.beyond(gtids).iter() {
+                gtids.add(gtid);
+            }
+        }
+        place
     }
 
     /// Whether the table is one that the pipeline wants.
@@ -211,9 +227,15 @@ impl Source for MysqlSource {
         let place = Place::read(&from.position)?;
         let mut session = self.server.session().await?;
         crate::check::demand(&mut session).await?;
-        let server = history::verify(&mut session, &place).await?;
+        let continued = history::verify(&mut session, &place).await?;
         session.close().await;
-        stream::start(&self.server, (from, place, server), known, limits).await
+        *self
+            .server
+            .unlogged
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = continued.unlogged;
+        let from = (from, place, continued.server);
+        stream::start(&self.server, from, known, limits).await
     }
 
     async fn snapshot(&self, tables: &[Arc<TableSchema>]) -> Result<Arc<dyn Snapshot>> {
@@ -225,7 +247,7 @@ impl Source for MysqlSource {
         let end = history::end(&mut session).await?;
         session.close().await;
         let id = next_id();
-        self.server.marks.ask(id, end, None);
+        self.server.marks.ask(id, self.server.completed(end), None);
         Ok(id)
     }
 

@@ -227,6 +227,90 @@ async fn a_replica_that_is_promoted_is_followed() {
     }
 }
 
+/// A replica of MariaDB that was made of a backup has nothing of it in its log, nor of a domain that has been quiet
+/// since; one that does not log what it applies has nothing at all. What it applied says how far it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_followed_whose_log_does_not_reach_back_to_every_domain() {
+    for logs in ["ON", "OFF"] {
+        let wanted = || Wanted::flavor(Flavor::MariaDb).set("log-slave-updates", logs);
+        let quiet = "SET SESSION gtid_domain_id = 5; UPDATE shop.t SET v = 'quiet' WHERE id < 20;";
+        let statements = format!("{NUMBERS} {TABLE} {quiet}");
+        let primary = Scene::on(wanted().start().await, &statements).await;
+        let replica = wanted().start().await;
+        let position = primary.server.value("SELECT @@gtid_current_pos").await;
+        let position = position.expect("a position");
+        replica
+            .execute(&format!(
+                "SET SESSION sql_log_bin = 0; CREATE SCHEMA shop; {statements} SET GLOBAL gtid_slave_pos = '{position}'; \
+                 CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'root', \
+                   MASTER_USE_GTID = slave_pos; START SLAVE",
+                primary.server.port()
+            ))
+            .await;
+        let mut scene = primary.started().await;
+        scene
+            .execute("UPDATE shop.t SET v = 'before' WHERE id BETWEEN 10 AND 49")
+            .await;
+        scene.assert_equal().await;
+        eventually("the replica has it all", LIMIT, || async {
+            let rows = "SELECT count(*) FROM shop.t WHERE v = 'before'";
+            match replica.value(rows).await.as_deref() {
+                Some("40") => Ok(()),
+                rows => Err(format!("{rows:?}")),
+            }
+        })
+        .await;
+        scene.server.stop(Stop::Immediate);
+        replica.execute("STOP SLAVE; RESET SLAVE ALL").await;
+        scene.server = replica;
+        scene.daemon.kill();
+        scene.daemon.configure(&standard_config(
+            &Mysql::url_at(scene.server.port()),
+            r#"["shop.*"]"#,
+        ));
+        // Of the first domain nothing new has been logged, where nothing of it was.
+        scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+        scene
+            .execute("SET SESSION gtid_domain_id = 0; UPDATE shop.t SET v = 'after' WHERE id > 970")
+            .await;
+        scene.assert_equal().await;
+        // The place of a copy does not name the quiet domain.
+        let copied = scene.daemon.succeed(&["snapshot", "--detach", "shop.t"]);
+        copied.expect("it is copied anew");
+        scene.daemon.streaming().await;
+        scene.daemon.kill();
+        scene
+            .execute("SET SESSION gtid_domain_id = 5; UPDATE shop.t SET v = 'quiet no more' WHERE id < 30")
+            .await;
+        scene.daemon.start_streaming().await;
+        scene.assert_equal().await;
+    }
+}
+
+/// A replica that lags behind in a domain of its own knows nothing of it, and is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_knows_nothing_of_a_domain_is_refused() {
+    let mut scene = streaming(Wanted::flavor(Flavor::MariaDb), "").await;
+    scene.assert_equal().await;
+    assert!(scene.daemon.terminate().await.success());
+    let position = scene.server.value("SELECT @@gtid_current_pos").await;
+    scene.server.stop(Stop::Fast);
+    let position = position.expect("a position");
+    let other = Mysql::start(Flavor::MariaDb).await;
+    let applied = position.replace("0-", "4-");
+    other
+        .execute(&format!("SET GLOBAL gtid_slave_pos = '{applied}'"))
+        .await;
+    scene.daemon.configure(&standard_config(
+        &Mysql::url_at(other.port()),
+        r#"["shop.*"]"#,
+    ));
+    scene.daemon.start();
+    let said = refused(&mut scene, &["SET GLOBAL gtid_slave_pos"]).await;
+    assert!(said.contains(&position), "{said}");
+}
+
 /// Names with tags count beside those without, and each tag by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn transactions_with_tags_in_their_names_are_read_once() {

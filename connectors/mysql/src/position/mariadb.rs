@@ -70,6 +70,16 @@ impl MariaGtids {
         })
     }
 
+    /// Those that `other` is not as far as.
+    pub(crate) fn beyond(&self, other: &Self) -> Self {
+        let mut beyond = self.clone();
+        beyond.last.retain(|domain, mine| {
+            let theirs = other.of_domain(*domain);
+            theirs.is_none_or(|theirs| theirs.sequence < mine.sequence)
+        });
+        beyond
+    }
+
     /// By domain.
     pub(crate) fn iter(&self) -> impl Iterator<Item = MariaGtid> {
         self.last.values().copied()
@@ -117,6 +127,10 @@ mod tests {
         assert!(!gtids("3-1-1").is_subset(&mine));
         assert!(gtids("").is_subset(&mine));
         assert_eq!(mine.iter().count(), 2);
+        assert_eq!(
+            gtids("0-1-11,3-1-1,7-1-3").beyond(&mine),
+            gtids("0-1-11,3-1-1")
+        );
     }
 
     #[test]

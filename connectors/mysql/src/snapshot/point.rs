@@ -121,6 +121,7 @@ async fn attempts(
             Err(error) => return Err(error),
         };
         let id = next_id();
+        let place = server.completed(place);
         let asked = server.marks.ask(id, place, Some(described.clone()));
         drop(hold);
         if asked {
