@@ -156,9 +156,10 @@ impl<'de> Deserialize<'de> for ExistingValue {
 pub struct Column {
     /// The name, exactly as the catalog has it.
     pub name: String,
-    /// The source's own identity of the column where it has one (PostgreSQL: attnum): tells a
-    /// rename from a drop and an add.
-    pub id: Option<u32>,
+    /// The identity of the column where it has one (PostgreSQL: attnum; MySQL: the number of the
+    /// statement that made it), unique in its table for all time: tells a rename from a drop and an
+    /// add.
+    pub id: Option<u64>,
     /// The type that values travel in.
     pub data_type: DataType,
     /// The source's name of the type, with its modifiers: `numeric(10,2)`, `citext`.

@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    fn shape(version: u32, columns: &[(&str, u32, DataType)]) -> Arc<TableSchema> {
+    fn shape(version: u32, columns: &[(&str, u64, DataType)]) -> Arc<TableSchema> {
         let columns = columns
             .iter()
             .map(|(name, id, data_type)| Column {
@@ -102,7 +102,7 @@ mod tests {
         ))
     }
 
-    fn id() -> (&'static str, u32, DataType) {
+    fn id() -> (&'static str, u64, DataType) {
         ("id", 1, DataType::Int64)
     }
 

@@ -422,7 +422,7 @@ impl ColumnType {
     pub(crate) fn column(
         &self,
         name: impl Into<String>,
-        id: u32,
+        id: u64,
         source_type: impl Into<String>,
     ) -> cdc_api::Column {
         let mut column = cdc_api::Column::new(name, self.data_type.clone(), source_type);

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use super::diff::{ColumnChange, SchemaDiff};
 use super::*;
 
-fn column(id: u32, name: &str, data_type: DataType) -> Column {
+fn column(id: u64, name: &str, data_type: DataType) -> Column {
     Column {
         id: Some(id),
         ..Column::new(name, data_type, "t")

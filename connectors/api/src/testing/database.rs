@@ -79,7 +79,7 @@ pub struct Table {
     /// Places by key; empty without a key.
     pub keys: BTreeMap<Vec<Value>, u64>,
     /// The next column's lasting id.
-    pub next_column: u32,
+    pub next_column: u64,
 }
 
 impl Table {

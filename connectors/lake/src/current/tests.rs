@@ -306,7 +306,7 @@ fn shape(version: u32, columns: Vec<Column>, key: Vec<usize>) -> Arc<TableSchema
     ))
 }
 
-fn column(id: u32, name: &str, data_type: DataType) -> Column {
+fn column(id: u64, name: &str, data_type: DataType) -> Column {
     Column {
         id: Some(id),
         ..Column::new(name, data_type, "")

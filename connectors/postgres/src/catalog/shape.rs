@@ -16,7 +16,7 @@ pub(crate) fn shape(table: &CatalogTable, types: &TypeTable, version: u32) -> Re
         .iter()
         .map(|column| {
             let resolved = types.resolve(column.type_oid, column.typmod, column.dimensions)?;
-            let attnum = u32::try_from(column.attnum).unwrap_or(0);
+            let attnum = u64::try_from(column.attnum).unwrap_or(0);
             let mut result = resolved.column(&column.name, attnum, &column.type_name);
             result.nullable = column.nullable;
             result.existing = column

@@ -190,7 +190,7 @@ fn column(
         .or_else(|| named.get(&(sent.type_oid, sent.typmod)))
         .map_or("", String::as_str);
     let mut column = resolved.column(sent.name, 0, type_name);
-    column.id = attnum.and_then(|attnum| u32::try_from(attnum).ok());
+    column.id = attnum.and_then(|attnum| u64::try_from(attnum).ok());
     let before = known
         .and_then(|it| it.columns.iter().find(|it| it.name == sent.name))
         .filter(|before| before.source_type == type_name);

@@ -94,7 +94,7 @@ struct Source {
     /// Rows that were deleted, with their last content (mode `soft_delete`).
     deleted: Vec<Row>,
     next_row: u32,
-    next_column: u32,
+    next_column: u64,
     seq: u64,
 }
 

@@ -65,7 +65,7 @@ impl Scene {
     }
 }
 
-pub(crate) fn column(id: u32, name: &str, data_type: DataType) -> Column {
+pub(crate) fn column(id: u64, name: &str, data_type: DataType) -> Column {
     Column {
         id: Some(id),
         ..Column::new(name, data_type, "t")

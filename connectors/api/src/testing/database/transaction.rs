@@ -124,7 +124,7 @@ impl Writer {
         };
         let kinds = columns.iter().map(|(_, kind)| *kind).collect();
         let columns: Vec<Column> = columns.into_iter().map(|(column, _)| column).collect();
-        let next_column = u32::try_from(columns.len()).unwrap_or(u32::MAX) + 1;
+        let next_column = columns.len() as u64 + 1;
         let schema = Arc::new(TableSchema::new(id, name, 1, columns, key, identity));
         self.state.tables.insert(
             id,

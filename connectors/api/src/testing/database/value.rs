@@ -57,7 +57,7 @@ pub enum Kind {
 }
 
 /// A column of the model: `int4`, `int8` or `text` by its type.
-pub fn column(id: u32, name: &str, data_type: DataType) -> Column {
+pub fn column(id: u64, name: &str, data_type: DataType) -> Column {
     let source_type = match data_type {
         DataType::Int32 => "int4",
         DataType::Int64 => "int8",
