@@ -159,7 +159,7 @@ fn defined(body: &[u8], options: TypeOptions) -> Option<(TableName, Definition)>
     let none = Err("there is no definition yet");
     let (named, key) = map.columns(&collations(false), options, none).ok()?;
     let key = key.iter().map(|place| named[*place].name.clone()).collect();
-    let columns = named.iter().map(|column| {
+    let columns = (0..).zip(&named).map(|(place, column)| {
         let charset = match &column.column_type.kind {
             ColumnKind::Char { charset, .. }
             | ColumnKind::Varchar { charset, .. }
@@ -172,6 +172,8 @@ fn defined(body: &[u8], options: TypeOptions) -> Option<(TableName, Definition)>
             charset: Some(charset),
             nullable: Some(column.nullable),
             generated: false,
+            id: Some(place),
+            existing: None,
         }
     });
     let definition = Definition {
@@ -213,6 +215,7 @@ fn read(
             Some(Described {
                 shape: definition.shape(name, options).ok()?,
                 definition: Arc::new(definition.clone()),
+                told: Arc::default(),
             })
         })
         .collect();
@@ -341,12 +344,15 @@ pub fn statements(input: &[u8]) {
         doubtful: flags & 4 != 0,
         strict: flags & 8 != 0,
     };
-    let column = |name: &str, column_type: &str, charset: Option<&str>| DefinedColumn {
+    let mut ids = 0..;
+    let mut column = |name: &str, column_type: &str, charset: Option<&str>| DefinedColumn {
         name: name.to_owned(),
         column_type: column_type.to_owned(),
         charset: charset.map(str::to_owned),
         nullable: Some(name != "id"),
         generated: false,
+        id: ids.next(),
+        existing: None,
     };
     let mut definition = Definition {
         charset: Some("utf8mb4".to_owned()),
@@ -361,7 +367,7 @@ pub fn statements(input: &[u8]) {
         ],
         key: vec!["id".to_owned()],
     };
-    for text in rest.split(|byte| *byte == b'\n') {
+    for (seq, text) in (1..).zip(rest.split(|byte| *byte == b'\n')) {
         let Statement::Ddl(effects) = statement::read(text, &session) else {
             continue;
         };
@@ -370,7 +376,7 @@ pub fn statements(input: &[u8]) {
                 continue;
             };
             let changes = alteration.changes.unwrap_or_default();
-            let Ok(after) = definition.after(&changes) else {
+            let Ok(after) = definition.after(&changes, seq) else {
                 continue;
             };
             sound(&after);
@@ -386,6 +392,10 @@ fn sound(definition: &Definition) {
         assert!(
             !columns[..place].iter().any(|it| it.is(&column.name)),
             "two columns of one name"
+        );
+        assert!(
+            column.id.is_some() && columns[..place].iter().all(|it| it.id != column.id),
+            "a column without an identity of its own"
         );
         // Types may be unknown, and are refused then.
         let _ = column.resolve(TypeOptions::default());

@@ -19,7 +19,7 @@ mod reader;
 
 use std::collections::HashMap;
 use std::iter::zip;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use cdc_api::{
@@ -35,6 +35,7 @@ use crate::source::Server;
 use crate::types::ColumnType;
 use guard::Guard;
 use plan::{Keys, Range};
+use point::Opened;
 use pool::Pool;
 use reader::RowReader;
 
@@ -43,6 +44,9 @@ pub(crate) struct TableView {
     id: u64,
     server: Arc<Server>,
     tables: Vec<Arc<TableSchema>>,
+    /// The same with what the stream tells with the mark, and what of that has been asked for.
+    told: Vec<Arc<OnceLock<Arc<TableSchema>>>>,
+    whole: OnceLock<Vec<Arc<TableSchema>>>,
     reading: HashMap<TableId, Reading>,
     /// For the catalog and for planning; sees more than the view does.
     keeper: tokio::sync::Mutex<Session>,
@@ -68,8 +72,9 @@ impl TableView {
         let mut keeper = server.session().await?;
         let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
         let found = server.look_up(&mut keeper, &names).await?;
-        let (id, sessions) = point::take(server, &mut keeper, &found).await?;
-        let opened = Self::describe(server, keeper, tables, &found, id, sessions).await;
+        let opened = point::take(server, &mut keeper, &found).await?;
+        let id = opened.id;
+        let opened = Self::describe(server, keeper, tables, &found, opened).await;
         if opened.is_err() {
             server.marks.forget(id);
         }
@@ -81,8 +86,7 @@ impl TableView {
         keeper: Session,
         asked: &[Arc<TableSchema>],
         found: &[CatalogTable],
-        id: u64,
-        sessions: Vec<Session>,
+        Opened { id, sessions, told }: Opened,
     ) -> Result<Self> {
         let mut shapes = Vec::with_capacity(found.len());
         let mut reading = HashMap::new();
@@ -133,6 +137,8 @@ impl TableView {
             server: Arc::clone(server),
             guard,
             tables: shapes,
+            told,
+            whole: OnceLock::new(),
             reading,
             keeper: tokio::sync::Mutex::new(keeper),
             pool: Arc::new(Pool::new(sessions)),
@@ -140,7 +146,7 @@ impl TableView {
     }
 
     fn table(&self, table: TableId) -> Result<(&Arc<TableSchema>, &Reading)> {
-        let shape = self.tables.iter().find(|shape| shape.id == table);
+        let shape = self.tables().iter().find(|shape| shape.id == table);
         shape
             .zip(self.reading.get(&table))
             .ok_or_else(|| Error::internal("the table is not in this snapshot").for_table(table))
@@ -161,7 +167,15 @@ impl Snapshot for TableView {
     }
 
     fn tables(&self) -> &[Arc<TableSchema>] {
-        &self.tables
+        if let Some(whole) = self.whole.get() {
+            return whole;
+        }
+        let told = self.told.iter().map(|told| told.get().cloned());
+        match told.collect() {
+            Some(told) => self.whole.get_or_init(|| told),
+            // The mark is still to come.
+            None => &self.tables,
+        }
     }
 
     async fn size(&self, table: TableId) -> Result<TableSize> {

@@ -64,6 +64,8 @@ pub(crate) fn definition(table: &CatalogTable) -> Definition {
         charset: column.charset.clone(),
         nullable: Some(column.nullable),
         generated: column.generated,
+        id: None,
+        existing: None,
     });
     Definition {
         charset: table.charset.clone(),

@@ -13,6 +13,7 @@ mod column;
 mod reader;
 
 use cdc_api::TableName;
+use serde::{Deserialize, Serialize};
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -71,6 +72,8 @@ pub(crate) struct Alteration {
     pub(crate) changes: Option<Vec<Change>>,
     /// Whether values that do not fit a column's new type were cut, instead of refused.
     pub(crate) cuts: bool,
+    /// Whether a column has another name: without its definition that could not be followed.
+    pub(crate) renames: bool,
 }
 
 /// What a statement was run under, as far as its meaning depends on it.
@@ -98,7 +101,7 @@ pub(crate) struct Added {
 }
 
 /// What older rows hold in an added column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Existing {
     /// NULL.
     Null,

@@ -423,14 +423,20 @@ impl Turn<'_> {
                 // Of the binary character set are those that were made without another.
                 match charset {
                     None => text = String::from_utf8_lossy(member).into_owned(),
-                    Some(charset) => charset
-                        .decode(member, &mut text)
-                        .map_err(|error| Error::unsupported(error.message()))?,
+                    Some(charset) => charset.decode(member, &mut text).map_err(|_| no_text())?,
                 }
                 Ok(text.into_boxed_str())
             })
             .collect()
     }
+}
+
+/// MySQL 9.7 makes such members when it converts a table to another character set.
+fn no_text() -> Error {
+    Error::unsupported("a member of an ENUM or SET is not valid in its column's character set").hint(
+        "ALTER TABLE … MODIFY the column with its members in the new character set, and correct the \
+         values; then run cdc snapshot for the table",
+    )
 }
 
 /// The digits of a time in the old format, of which none can be read but those without.

@@ -6,10 +6,10 @@
 //! to ask where the log ends; whatever happens it ends with the session that holds it.
 
 use std::iter::zip;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use cdc_api::{Error, ErrorKind, Result};
+use cdc_api::{Error, ErrorKind, Result, TableSchema};
 use futures::future::try_join_all;
 
 use super::reader::SAVEPOINT;
@@ -41,12 +41,22 @@ enum Way {
     Unlocked,
 }
 
-/// Opens views and asks for the mark at their place: the mark's id, the sessions.
+/// Views of one place.
+pub(super) struct Opened {
+    /// The mark's.
+    pub(super) id: u64,
+    /// Each with a view.
+    pub(super) sessions: Vec<Session>,
+    /// The tables' shapes as rows after the mark have them, once it was given.
+    pub(super) told: Vec<Arc<OnceLock<Arc<TableSchema>>>>,
+}
+
+/// Opens views and asks for the mark at their place.
 pub(super) async fn take(
     server: &Arc<Server>,
     keeper: &mut Session,
     tables: &[CatalogTable],
-) -> Result<(u64, Vec<Session>)> {
+) -> Result<Opened> {
     let identity = history::server(keeper).await?;
     let ways: &[Way] = match server.config.snapshot_lock {
         _ if tables.is_empty() => &[Way::Unlocked],
@@ -81,7 +91,7 @@ async fn attempts(
     tables: &[CatalogTable],
     identity: &str,
     way: Way,
-) -> Result<(u64, Vec<Session>)> {
+) -> Result<Opened> {
     let count = match (way, keeper.flavour()) {
         // Each session would have a view of its own.
         (Way::Unlocked, Flavour::MariaDb) => 1,
@@ -94,6 +104,7 @@ async fn attempts(
             Ok(Described {
                 shape: Arc::new(catalog::shape(table, server.config.types, 1)?),
                 definition: Arc::new(catalog::definition(table)),
+                told: Arc::default(),
             })
         })
         .collect::<Result<Vec<_>>>()?;
@@ -125,7 +136,8 @@ async fn attempts(
         let asked = server.marks.ask(id, place, Some(described.clone()));
         drop(hold);
         if asked {
-            return Ok((id, sessions));
+            let told = described.into_iter().map(|table| table.told).collect();
+            return Ok(Opened { id, sessions, told });
         }
         try_join_all(sessions.iter_mut().map(|it| it.execute("ROLLBACK"))).await?;
     }

@@ -6,8 +6,9 @@ use cdc_api::{ChangeEvent, Result, TableName};
 
 use super::{Decoder, State};
 use crate::decode::definition::Defined;
-use crate::decode::definition::change::Change;
+use crate::decode::definition::change::{Change, renamed};
 use crate::decode::event::Query;
+use crate::decode::shape;
 use crate::decode::statement::{self, Alteration, Effect, Session, Statement};
 use crate::position::Gtids;
 
@@ -17,6 +18,14 @@ const STATEMENT: &str = "the log holds a statement in place of the rows that it 
 /// Whether a conversion is to a character set that has not all characters.
 fn loses_characters(change: &Change) -> bool {
     matches!(change, Change::Convert(name) if !name.starts_with("utf"))
+}
+
+/// Why an `ALTER TABLE` is not followed.
+enum Unfollowed {
+    /// The definition is not known after it: where the log says the shape itself, that may not matter.
+    Shape(String),
+    /// Older rows hold what nobody can know.
+    Rows(String),
 }
 
 impl Decoder {
@@ -82,21 +91,35 @@ impl Decoder {
         match effect {
             Effect::Created(name) => self.altered(&name, Vec::new()),
             Effect::Altered(name, alteration) => {
-                self.redefine(&name, &alteration)?;
-                let concerned = self.concerned(&name);
-                if concerned.is_some_and(|index| self.tables[index].known.is_none()) {
+                let followed = self.redefine(&name, &alteration)?;
+                let Some(index) = self.concerned(&name) else {
+                    return self.altered(&name, alteration.added);
+                };
+                if self.tables[index].known.is_none() {
                     return self.stop(&name, "it was altered, and what it was before is not known");
                 }
-                if let (Some(index), true) = (concerned, alteration.cuts) {
-                    let changes = alteration.changes.as_deref().unwrap_or_default();
-                    if changes.iter().any(loses_characters) {
-                        return self.stop(
-                            &name,
-                            "its text was converted under an sql_mode that replaces characters which \
-                             the new character set has not",
-                        );
+                let changes = alteration.changes.as_deref().unwrap_or_default();
+                if alteration.cuts && changes.iter().any(loses_characters) {
+                    return self.stop(
+                        &name,
+                        "its text was converted under an sql_mode that replaces characters which the \
+                         new character set has not",
+                    );
+                }
+                match followed {
+                    Ok(()) => {
+                        for added in &mut self.tables[index].added {
+                            added.name = renamed(&added.name, changes).unwrap_or_default();
+                        }
                     }
-                    self.tables[index].cut = true;
+                    Err(Unfollowed::Rows(why)) => return self.stop(&name, &why),
+                    Err(Unfollowed::Shape(why)) if alteration.renames => {
+                        return self.stop(&name, &format!("a column was renamed, and {why}"));
+                    }
+                    Err(Unfollowed::Shape(why)) if self.converts_members(index, changes) => {
+                        return self.stop(&name, &why);
+                    }
+                    Err(Unfollowed::Shape(_)) => self.tables[index].cut |= alteration.cuts,
                 }
                 self.altered(&name, alteration.added)
             }
@@ -168,24 +191,56 @@ impl Decoder {
         Ok(())
     }
 
-    /// What becomes of the table's definition.
-    fn redefine(&mut self, name: &TableName, alteration: &Alteration) -> Result<()> {
+    /// What becomes of the table's definition. Inside, why the table is not known by it, or why its
+    /// older rows are not.
+    fn redefine(
+        &mut self,
+        name: &TableName,
+        alteration: &Alteration,
+    ) -> Result<Result<(), Unfollowed>> {
+        let unknown = || Unfollowed::Shape("its definition was not known before".to_owned());
         let Some(&index) = self.by_name.get(name) else {
-            return Ok(());
+            return Ok(Err(unknown()));
         };
         let Some(Defined::Known(definition)) = &self.tables[index].defined else {
-            return Ok(());
+            return Ok(Err(unknown()));
         };
+        let definition = Arc::clone(definition);
         let after = match &alteration.changes {
-            Some(changes) if changes.is_empty() => return Ok(()),
-            Some(changes) => definition.after(changes),
+            Some(changes) if changes.is_empty() => return Ok(Ok(())),
+            Some(changes) => definition.after(changes, self.seq),
             None => Err("a statement altered it that is not understood".to_owned()),
         };
-        let defined = match after {
-            Ok(after) => Defined::Known(Arc::new(after)),
-            Err(why) => Defined::Lost(why),
+        match after {
+            Ok(after) => {
+                let rows = shape::altered(&definition, &after, alteration.cuts, name, self.options);
+                // Of columns without identity nobody knows which of the sinks' columns they were.
+                let anonymous =
+                    alteration.renames && definition.columns.iter().any(|it| it.id.is_none());
+                self.define(index, Defined::Known(Arc::new(after)))?;
+                Ok(match rows {
+                    Err(why) => Err(Unfollowed::Rows(why.message().to_owned())),
+                    Ok(()) if anonymous => Err(unknown()),
+                    Ok(()) => Ok(()),
+                })
+            }
+            Err(why) => {
+                self.define(index, Defined::Lost(why.clone()))?;
+                Ok(Err(Unfollowed::Shape(why)))
+            }
+        }
+    }
+
+    /// Whether a conversion may have given the table's members other texts: MySQL 9.7 takes the bytes
+    /// of members for text of the new character set.
+    fn converts_members(&self, index: usize, changes: &[Change]) -> bool {
+        let listed = |column: &cdc_api::Column| {
+            column.source_type.starts_with("enum(") || column.source_type.starts_with("set(")
         };
-        self.define(index, defined)
+        let known = self.tables[index].known.as_ref();
+        matches!(self.gtids, Gtids::MySql(_) | Gtids::Off)
+            && changes.iter().any(|it| matches!(it, Change::Convert(_)))
+            && known.is_some_and(|known| known.columns.iter().any(listed))
     }
 
     /// Keeps what a table is from here on.

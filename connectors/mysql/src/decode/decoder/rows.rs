@@ -107,6 +107,7 @@ impl Decoder {
                     Some(Defined::Known(definition)) => Ok(definition),
                     Some(Defined::Lost(why)) => Err(why),
                 },
+                seq: self.seq,
             },
         );
         match version {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use cdc_api::{ChangeEvent, Error, Result, TableId, TableName, TableSchema};
 
 use super::Decoder;
-use crate::decode::definition::{Defined, Described};
+use crate::decode::definition::{Defined, Definition, Described};
+use crate::decode::shape;
 use crate::decode::statement::Added;
 use crate::decode::table::TableVersion;
 use crate::position::table_id;
@@ -63,20 +64,24 @@ impl Decoder {
             self.close_all()?;
         }
         self.events.push_back(ChangeEvent::Mark { id });
-        let defined: Vec<Defined> = tables
+        let described: Vec<(TableSchema, Defined)> =
+            tables.iter().map(|table| self.described(table)).collect();
+        let noted = described
             .iter()
-            .map(|table| Defined::Known(Arc::clone(&table.definition)))
-            .collect();
-        let names = tables.iter().map(|table| &table.shape.name);
-        self.definitions.note(self.seq, names.zip(&defined))?;
-        for (Described { shape, .. }, defined) in tables.iter().zip(defined) {
+            .map(|(shape, defined)| (&shape.name, defined));
+        self.definitions.note(self.seq, noted)?;
+        for ((shape, defined), snapshot) in described.into_iter().zip(tables) {
             let index = self.table(shape.name.clone());
             let table = &mut self.tables[index];
             let shape = match &table.known {
-                None => Arc::clone(shape),
                 Some(known) if shape.same_shape(known) => Arc::clone(known),
-                Some(known) => Arc::new(TableSchema::clone(shape).with_version(known.version + 1)),
+                known => {
+                    let version = known.as_ref().map_or(1, |known| known.version + 1);
+                    Arc::new(shape.with_version(version))
+                }
             };
+            // Given again by a later stream it is the same.
+            let _ = snapshot.told.set(Arc::clone(&shape));
             table.failed = false;
             table.added.clear();
             table.cut = false;
@@ -91,6 +96,29 @@ impl Decoder {
         }
         self.maps.clear();
         Ok(())
+    }
+
+    /// A table of a snapshot, its columns with their identities.
+    fn described(&self, snapshot: &Described) -> (TableSchema, Defined) {
+        let index = self.by_name.get(&snapshot.shape.name);
+        let table = index.map(|&index| &self.tables[index]);
+        let known = table.and_then(|table| table.known.as_deref());
+        let before = match table.and_then(|table| table.defined.as_ref()) {
+            Some(Defined::Known(definition)) => Some(definition.as_ref()),
+            _ => None,
+        };
+        let shape = shape::of_snapshot(&snapshot.shape, before, known, self.options, self.seq);
+        let mut definition = Definition::clone(&snapshot.definition);
+        for (column, told) in definition.columns.iter_mut().zip(&shape.columns) {
+            column.id = told.id;
+            // Until it was told: a stream that begins right before the mark finds it here.
+            let seen = known.is_some_and(|it| it.columns.iter().any(|it| it.id == told.id));
+            if let (Some(before), false) = (before, seen) {
+                let before = before.columns.iter().find(|it| it.id == told.id);
+                column.existing = before.and_then(|it| it.existing.clone());
+            }
+        }
+        (shape, Defined::Known(Arc::new(definition)))
     }
 
     pub(super) fn table(&mut self, name: TableName) -> usize {

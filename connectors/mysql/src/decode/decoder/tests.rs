@@ -356,6 +356,7 @@ fn a_mark_makes_a_failed_table_whole() {
     let table = decoder.tables.iter().find(|table| table.id == failed);
     let shape = table.and_then(|table| table.known.clone());
     let described = Described {
+        told: Arc::default(),
         shape: shape.expect("it was described"),
         definition: Arc::new(Definition {
             charset: None,

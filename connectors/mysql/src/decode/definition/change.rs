@@ -2,7 +2,8 @@
 //! (`mysql_prepare_alter_table`): columns that stay keep their places, with what becomes of them;
 //! then come those that are added or moved, each where it is told to be.
 
-use super::{DefinedColumn, Definition, same_name};
+use super::{DefinedColumn, Definition, fresh, same_name};
+use crate::decode::statement::Existing;
 use crate::types::Charset;
 
 /// One part of an `ALTER TABLE`.
@@ -71,6 +72,8 @@ pub(crate) struct NewColumn {
     pub(crate) generated: bool,
     /// Whether it is the primary key.
     pub(crate) key: bool,
+    /// What older rows hold in it, should it be added.
+    pub(crate) existing: Existing,
 }
 
 /// A type as a statement says it.
@@ -96,21 +99,26 @@ pub(crate) enum Characters {
 }
 
 impl Definition {
-    /// The definition after an `ALTER TABLE` of these parts.
+    /// The definition after an `ALTER TABLE` of these parts, whose number in the log is `seq`.
     ///
     /// # Errors
     /// Why it is not known.
-    pub(crate) fn after(&self, changes: &[Change]) -> Result<Self, String> {
+    pub(crate) fn after(&self, changes: &[Change], seq: u64) -> Result<Self, String> {
+        let mut used: Vec<u64> = self.columns.iter().filter_map(|it| it.id).collect();
         let mut charset = self.charset.clone();
         for change in changes {
             if let Change::Charset(name) | Change::Convert(name) = change {
                 charset = Some(name.clone());
             }
         }
-        let mut key = self.key.clone();
-        if changes.contains(&Change::DropKey) {
-            key.clear();
-        }
+        let mut key: Vec<String> = match changes.contains(&Change::DropKey) {
+            true => Vec::new(),
+            false => self
+                .key
+                .iter()
+                .filter_map(|it| renamed(it, changes))
+                .collect(),
+        };
         let mut columns = Vec::with_capacity(self.columns.len() + 1);
         let mut moved = Vec::new();
         for column in &self.columns {
@@ -129,21 +137,6 @@ impl Definition {
                 Change::Rename(name, _) => self.column(name)?,
                 _ => {}
             }
-            // In the key under its new name, or no longer.
-            let renamed = match change {
-                Change::Drop { name, .. } => Some((name, None)),
-                Change::Become { name, column, .. } => Some((name, Some(&column.name))),
-                Change::Rename(name, to) => Some((name, Some(to))),
-                _ => None,
-            };
-            if let Some((name, to)) = renamed
-                && let Some(place) = key.iter().position(|it| same_name(it, name))
-            {
-                match to {
-                    None => drop(key.remove(place)),
-                    Some(to) => key[place].clone_from(to),
-                }
-            }
         }
         for change in changes {
             let (column, place) = match change {
@@ -155,7 +148,10 @@ impl Definition {
                     if *unless_there && columns.iter().any(|it| it.is(&column.name)) {
                         continue;
                     }
-                    (column.defined(charset.as_deref())?, place)
+                    let mut made = column.defined(charset.as_deref())?;
+                    made.id = Some(fresh(seq, &mut used));
+                    made.existing = Some(column.existing.clone());
+                    (made, place)
                 }
                 Change::Become { name, place, .. } if *place != ColumnPlace::Unsaid => {
                     let found = moved.iter().position(|(from, _)| same_name(from, name));
@@ -228,7 +224,9 @@ impl Definition {
                     place,
                     ..
                 } if column.is(name) => {
-                    let new = new.defined(charset)?;
+                    let mut new = new.defined(charset)?;
+                    new.id = column.id;
+                    new.existing.clone_from(&column.existing);
                     if *place != ColumnPlace::Unsaid {
                         moved.push((name.clone(), new));
                         return Ok(());
@@ -241,6 +239,24 @@ impl Definition {
         columns.push(stays);
         Ok(())
     }
+}
+
+/// A column's name after these changes; `None` where it is dropped. All of them name columns as they
+/// were before.
+pub(crate) fn renamed(column: &str, changes: &[Change]) -> Option<String> {
+    for change in changes {
+        match change {
+            Change::Drop { name, .. } if same_name(name, column) => return None,
+            Change::Become {
+                name, column: new, ..
+            } if same_name(name, column) => {
+                return Some(new.name.clone());
+            }
+            Change::Rename(name, to) if same_name(name, column) => return Some(to.clone()),
+            _ => {}
+        }
+    }
+    Some(column.to_owned())
 }
 
 fn insert(
@@ -276,6 +292,8 @@ impl NewColumn {
             charset: charset.map(str::to_owned),
             nullable: self.nullable,
             generated: self.generated,
+            id: None,
+            existing: None,
         };
         if charset == Some("binary") {
             column.become_bytes();

@@ -18,6 +18,8 @@ struct Spec {
     changes: Option<Vec<Change>>,
     /// Whether values are converted.
     converts: bool,
+    /// Whether a column gets another name.
+    renames: bool,
 }
 
 impl Spec {
@@ -98,10 +100,11 @@ impl Reader<'_> {
             true => vec![*self],
             false => self.split(),
         };
-        let mut cuts = false;
+        let (mut cuts, mut renames) = (false, false);
         for mut part in parts {
             let spec = part.spec(&name);
             cuts |= spec.converts && !self.session.strict;
+            renames |= spec.renames;
             added.extend(spec.added);
             effects.extend(spec.effect);
             match (&mut changes, spec.changes) {
@@ -113,6 +116,7 @@ impl Reader<'_> {
             added,
             changes,
             cuts,
+            renames,
         };
         effects.insert(0, Effect::Altered(name, alteration));
         Some(effects)
@@ -137,6 +141,7 @@ impl Reader<'_> {
                     added: Vec::new(),
                     changes: Some(changes),
                     cuts: false,
+                    renames: false,
                 },
             )
         });
@@ -186,10 +191,10 @@ impl Reader<'_> {
             return self.rename_part(table);
         }
         if self.skip("MODIFY") {
-            return self.become_column(table, false);
+            return self.become_column(false);
         }
         if self.skip("CHANGE") {
-            return self.become_column(table, true);
+            return self.become_column(true);
         }
         if self.skip("ALTER") {
             // Defaults, visibility, checks.
@@ -375,16 +380,15 @@ impl Reader<'_> {
     /// `RENAME`, its first word skipped.
     fn rename_part(&mut self, table: &TableName) -> Spec {
         if self.skip("COLUMN") {
-            let what = "ALTER TABLE … RENAME COLUMN";
             self.if_exists();
             let names = self
                 .word()
                 .zip(self.skip("TO").then(|| self.word()).flatten());
             return Spec {
                 changes: names.map(|(from, to)| vec![Change::Rename(from, to)]),
+                renames: true,
                 ..Spec::default()
-            }
-            .with(Effect::Unlogged(table.clone(), what));
+            };
         }
         if self.is("INDEX") || self.is("KEY") {
             return Spec::harmless();
@@ -397,7 +401,7 @@ impl Reader<'_> {
     }
 
     /// `MODIFY` and `CHANGE`, their first word skipped.
-    fn become_column(&mut self, table: &TableName, names: bool) -> Spec {
+    fn become_column(&mut self, names: bool) -> Spec {
         self.skip("COLUMN");
         let if_there = self.if_exists();
         let before = *self;
@@ -417,17 +421,11 @@ impl Reader<'_> {
             if_there,
         };
         let made = made.and_then(|made| made.column);
-        let spec = Spec {
+        Spec {
             changes: old.zip(made).map(|(old, made)| vec![change(old, made)]),
             converts: true,
+            renames: names && !same,
             ..Spec::default()
-        };
-        match same || !names {
-            true => spec,
-            false => spec.with(Effect::Unlogged(
-                table.clone(),
-                "ALTER TABLE … CHANGE COLUMN with another name",
-            )),
         }
     }
 

@@ -59,6 +59,12 @@ impl Reader<'_> {
                 }
             }
         }
+        let not_null = said.nullable == Some(false) || said.key;
+        let existing = match said.existing.clone() {
+            _ if said.generated => Existing::Unknown,
+            Existing::Null if not_null => Existing::Zero,
+            existing => existing,
+        };
         let column = made.filter(|_| said.understood).and_then(|made| {
             let column = NewColumn {
                 name: name.clone(),
@@ -71,15 +77,10 @@ impl Reader<'_> {
                 made: typed(made, &said)?,
                 generated: said.generated,
                 key: said.key,
+                existing: existing.clone(),
             };
             Some((column, said.place.clone()))
         });
-        let not_null = said.nullable == Some(false) || said.key;
-        let existing = match said.existing {
-            _ if said.generated => Existing::Unknown,
-            Existing::Null if not_null => Existing::Zero,
-            existing => existing,
-        };
         Some(Made {
             added: Added { name, existing },
             column,

@@ -18,6 +18,7 @@ fn altered(name: &str) -> Effect {
         added: Vec::new(),
         changes: Some(Vec::new()),
         cuts: false,
+        renames: false,
     };
     Effect::Altered(table(name), alteration)
 }
@@ -194,8 +195,6 @@ fn changes_that_are_not_logged_stop_the_table() {
         "ALTER TABLE t TRUNCATE PARTITION p0",
         "ALTER TABLE t EXCHANGE PARTITION p0 WITH TABLE u",
         "ALTER TABLE t IMPORT TABLESPACE",
-        "ALTER TABLE t RENAME COLUMN a TO b",
-        "ALTER TABLE t CHANGE a b INT",
         "CREATE TABLE t SELECT * FROM u",
     ] {
         let unlogged = effects(sql)
@@ -217,6 +216,24 @@ fn changes_that_are_not_logged_stop_the_table() {
         effects("ALTER TABLE t RENAME TO u")[1],
         Effect::Renamed(table("t"), table("u"))
     );
+}
+
+#[test]
+fn another_name_of_a_column_is_told_whatever_else_is_understood() {
+    for (sql, renames) in [
+        ("ALTER TABLE t RENAME COLUMN a TO b", true),
+        ("ALTER TABLE t RENAME COLUMN IF EXISTS a TO b", true),
+        ("ALTER TABLE t ADD c INT, CHANGE a b INT", true),
+        ("ALTER TABLE t CHANGE a b HOLOGRAM, FROBNICATE", true),
+        ("ALTER TABLE t CHANGE a A INT", false),
+        ("ALTER TABLE t MODIFY a INT", false),
+        ("ALTER TABLE t RENAME INDEX a TO b", false),
+    ] {
+        let Effect::Altered(_, alteration) = effects(sql).remove(0) else {
+            panic!("{sql}");
+        };
+        assert_eq!(alteration.renames, renames, "{sql}");
+    }
 }
 
 #[test]

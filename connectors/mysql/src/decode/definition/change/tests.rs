@@ -14,6 +14,8 @@ fn definition(columns: &[(&str, &str, Option<&str>)], key: &[&str]) -> Definitio
                 charset: charset.map(str::to_owned),
                 nullable: Some(!key.contains(name)),
                 generated: false,
+                id: None,
+                existing: None,
             })
             .collect(),
         key: key.iter().map(|name| (*name).to_owned()).collect(),
@@ -33,11 +35,15 @@ fn before() -> Definition {
 }
 
 fn after(sql: &str) -> Result<Definition, String> {
+    changed(&before(), sql)
+}
+
+fn changed(before: &Definition, sql: &str) -> Result<Definition, String> {
     let sql = format!("ALTER TABLE t {sql}");
     match statement::read(sql.as_bytes(), &statement::Session::default()) {
         Statement::Ddl(effects) => match effects.into_iter().next() {
             Some(Effect::Altered(_, alteration)) => match alteration.changes {
-                Some(changes) => before().after(&changes),
+                Some(changes) => before.after(&changes, 7),
                 None => Err("not understood".to_owned()),
             },
             other => panic!("{sql}: {other:?}"),
@@ -107,6 +113,10 @@ fn columns_come_and_go_and_move_as_the_server_moves_them() {
         (
             "RENAME COLUMN a TO b, RENAME COLUMN b TO a",
             "id int!, b varchar(10) latin1, a text latin1, n int unsigned (id)",
+        ),
+        (
+            "RENAME COLUMN id TO n, RENAME COLUMN n TO id",
+            "n int!, a varchar(10) latin1, b text latin1, id int unsigned (n)",
         ),
         (
             "CHANGE id key_ INT",
@@ -259,5 +269,36 @@ fn what_is_not_understood_leaves_nothing_known() {
         "ADD c INT /*M!100301 UNSIGNED */",
     ] {
         assert!(after(sql).is_err(), "{sql}");
+    }
+}
+
+#[test]
+fn columns_keep_what_they_are_under_other_names_and_places() {
+    let mut before = before();
+    for (id, column) in (1..).zip(&mut before.columns) {
+        column.id = Some(id);
+    }
+    for (sql, wanted) in [
+        (
+            "RENAME COLUMN a TO b, RENAME COLUMN b TO a",
+            "id 1, b 2, a 3, n 4",
+        ),
+        (
+            "CHANGE n id_ BIGINT FIRST, MODIFY b INT",
+            "id_ 4, id 1, a 2, b 3",
+        ),
+        ("DROP a, RENAME COLUMN b TO a", "id 1, a 3, n 4"),
+        // Made by the statement 7: in the upper bits.
+        (
+            "DROP a, ADD a INT, ADD c INT FIRST",
+            "c 28673, id 1, b 3, n 4, a 28672",
+        ),
+    ] {
+        let after = changed(&before, sql).expect("understood");
+        let shown = after.columns.iter().map(|column| {
+            let id = column.id.expect("an identity");
+            format!("{} {id}", column.name)
+        });
+        assert_eq!(shown.collect::<Vec<_>>().join(", "), wanted, "{sql}");
     }
 }
