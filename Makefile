@@ -17,9 +17,10 @@ SEEDS ?= 1..100
 SOURCE ?= postgres
 ROWS ?= 5000000
 PAIRS ?= 3
+SECONDS ?= 60
 W ?= W1 W2 W3 W4
 
-.PHONY: help build demo test bench torture kafka setup fmt lint docs
+.PHONY: help build demo test bench torture kafka fuzz setup fmt lint docs
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -55,6 +56,25 @@ kafka: SEEDS := 1..4
 kafka: setup ## the crash oracle over Kafka (SEEDS=1..4 SOURCE=postgres), faults and security and Debezium's engine beside ours
 	cargo build --locked --bin cdc
 	CDC_SEEDS="$(SEEDS)" CDC_SOURCE="$(SOURCE)" cargo test --locked -p cdc-integration --test kafka_connection --test kafka_debezium --test kafka_formats --test kafka_oracle -- --nocapture --test-threads=1
+
+# As cargo-fuzz builds, by the stable compiler: every edge and comparison counts.
+FUZZ = $(CDC_CACHE)/fuzz
+COUNTED = --cfg fuzzing -Cpasses=sancov-module -Clink-dead-code -Cdebug-assertions -Cpanic=abort \
+	$(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
+
+fuzz: ## the decoders under libFuzzer, each target for SECONDS=60; what it finds is kept in ~/.cache/cdc/fuzz
+	@integration/setup build
+	for source in mysql postgres; do \
+		cargo run --locked -p cdc-$$source --features fuzzing --example fuzz_seeds -- $(FUZZ)/seeds; \
+		(cd connectors/$$source/fuzz && RUSTFLAGS="$(COUNTED)" \
+			cargo build --release --locked --target x86_64-unknown-linux-gnu --target-dir $(FUZZ)/target); \
+	done
+	for target in log statements stream; do \
+		mkdir -p $(FUZZ)/$$target; \
+		$(FUZZ)/target/x86_64-unknown-linux-gnu/release/$$target -max_total_time=$(SECONDS) -timeout=10 -max_len=16384 \
+			-dict=connectors/mysql/fuzz/statements.dict -artifact_prefix=$(FUZZ)/$$target-found- \
+			$(FUZZ)/$$target $(FUZZ)/seeds/$$target; \
+	done
 
 setup: ## what builds and tests need on this machine
 	@integration/setup

@@ -7,13 +7,14 @@
 //! Code map: [`database`] a model of a source database with its log, and the ground truth ·
 //! [`source`] a [`crate::Source`] over it · [`sink`] a strict reference [`crate::Sink`] whose
 //! durable half outlives a kill · [`content`] what a target holds, as text · [`canonical`] values
-//! as text · [`probe`] questions to one source · [`trace`] what happened, with a hash of it · [`conformance`] the suites that every
-//! connector runs.
+//! as text · [`order`] what a stream promises of its order · [`probe`] questions to one source ·
+//! [`trace`] what happened, with a hash of it · [`conformance`] the suites that every connector runs.
 
 pub mod canonical;
 pub mod conformance;
 pub mod content;
 pub mod database;
+pub mod order;
 pub mod probe;
 pub mod sink;
 pub mod source;

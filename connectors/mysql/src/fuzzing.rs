@@ -5,10 +5,11 @@
 //! promises: numbers depend on the log alone, rows lie between their commits, every row is of the
 //! shape that was told last. The targets are in `fuzz`, outside of the workspace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cdc_api::{BatchLimits, ChangeEvent, Checkpoint, TableId, TableName, TableSchema};
+use cdc_api::testing::order::Order;
+use cdc_api::{BatchLimits, Checkpoint, TableName};
 
 use crate::decode::decoder::{Answer, Decoder, Setup, Step};
 use crate::decode::definition::kept::KeptDefinitions;
@@ -242,7 +243,7 @@ fn read(
         moved_to: None,
     };
     let mut decoder = Decoder::new(place, &from, setup);
-    let mut watch = Watch::default();
+    let mut order = Order::default();
     let mut refused = None;
     for (number, event) in events.iter().enumerate() {
         let result = match event.is_empty() {
@@ -250,7 +251,7 @@ fn read(
             true => decoder.mark(0, &described),
             false => decoder.event(event).map(drop),
         };
-        let result = result.and_then(|()| watch.drain(&mut decoder, answer));
+        let result = result.and_then(|()| drain(&mut decoder, answer, &mut order));
         if result.is_err() {
             refused = Some(number);
             break;
@@ -259,73 +260,20 @@ fn read(
     if refused.is_none() {
         decoder
             .flush()
-            .and_then(|_| watch.drain(&mut decoder, answer))
+            .and_then(|_| drain(&mut decoder, answer, &mut order))
             .expect("what was taken can be given");
     }
-    (refused, watch.last.take_if(|_| refused.is_none()))
+    (refused, order.last().filter(|_| refused.is_none()))
 }
 
-/// What was given so far.
-#[derive(Default)]
-struct Watch {
-    shapes: HashMap<TableId, Arc<TableSchema>>,
-    /// The highest number that was given.
-    highest: u64,
-    /// The last commit's position and number.
-    last: Option<(String, u64)>,
-}
-
-impl Watch {
-    fn drain(&mut self, decoder: &mut Decoder, answer: &Answer) -> cdc_api::Result<()> {
-        while let Some(step) = decoder.next()? {
-            match step {
-                Step::Event(event) => self.event(event),
-                Step::Describe(_) => decoder.answer(answer)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, event: ChangeEvent) {
-        let committed = self.last.as_ref().map_or(0, |last| last.1);
-        match event {
-            ChangeEvent::Schema(table) => {
-                self.shapes.insert(table.id, table);
-            }
-            ChangeEvent::Rows(batch) => {
-                let told = self.shapes.get(&batch.table.id);
-                assert_eq!(
-                    told,
-                    Some(&batch.table),
-                    "rows of a shape that was not told"
-                );
-                assert!(batch.seq.is_sorted(), "rows that are out of order");
-                let (first, last) = batch.seq_range().expect("no batch is empty");
-                assert!(first > committed, "rows after their commit");
-                assert_eq!(batch.rows.num_rows(), batch.len());
-                assert_eq!(
-                    batch.transactions.last().map(|run| run.end as usize),
-                    Some(batch.len()),
-                    "rows of no transaction"
-                );
-                self.highest = self.highest.max(last);
-            }
-            ChangeEvent::Truncate { seq, .. } => {
-                assert!(seq > committed, "a truncate after its commit");
-                self.highest = self.highest.max(seq);
-            }
-            // From the next row on, which need not come.
-            ChangeEvent::Failed { seq, .. } => {
-                assert!(seq > committed, "a failure after its commit");
-            }
-            ChangeEvent::Commit(checkpoint) => {
-                assert!(checkpoint.seq >= self.highest, "a commit before its rows");
-                assert!(checkpoint.seq >= committed, "commits that are out of order");
-                self.last = Some((checkpoint.position.as_str().to_owned(), checkpoint.seq));
-            }
-            ChangeEvent::Mark { .. } => {}
+fn drain(decoder: &mut Decoder, answer: &Answer, order: &mut Order) -> cdc_api::Result<()> {
+    while let Some(step) = decoder.next()? {
+        match step {
+            Step::Event(event) => order.check(&event),
+            Step::Describe(_) => decoder.answer(answer)?,
         }
     }
+    Ok(())
 }
 
 /// Reads statements and does to a table what they say. The first byte is of flags, then comes a

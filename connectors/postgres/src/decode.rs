@@ -12,5 +12,6 @@ pub(crate) mod pgoutput;
 pub(crate) mod spool;
 pub(crate) mod table;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "tests have more of it"))]
 pub(crate) mod golden;

@@ -15,6 +15,8 @@ mod check;
 mod config;
 mod connect;
 mod decode;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod marks;
 mod position;
 mod publication;
