@@ -189,7 +189,8 @@ impl Producer {
     }
 
     pub(crate) fn begin(&self) -> Result<()> {
-        *lock(&self.seen) = Seen::default();
+        // Whether the brokers are there does not change by it.
+        lock(&self.seen).failed = None;
         self.inner
             .begin_transaction()
             .map_err(|error| self.cause(meaning("beginning a transaction", &error)))
@@ -361,7 +362,10 @@ impl Reader {
     /// Serves the library's reports, and its wish for a token (OAUTHBEARER), which only polling
     /// does. Nothing is assigned: no record is lost by it.
     fn listen(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        // A poll that has served a report looks the same as one that found none.
+        for _ in 0..64 {
+            let _ = self.consumer.poll(Duration::ZERO);
+        }
     }
 
     /// The topic's partitions; none where there is no such topic.
