@@ -387,6 +387,7 @@ impl Core {
         self.ledger.tables.extend(pending.tables);
         self.commits.forget_before_last();
         let session = self.session()?;
+        session.tidy();
         for copy in pending.copies {
             // The commit holds whatever becomes of this: the next opening tries again.
             if let Err(error) = session.discard(copy) {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use cdc_api::{CopyId, Error, Result, TableSchema};
 
@@ -16,6 +17,9 @@ use crate::ledger::{self, CatchUpNote, ChunkNote, CopyNotes};
 use crate::registry::Registry;
 use crate::route::{self, Place};
 use crate::topics::{self, Purpose, Topics};
+
+/// How long a producer is kept that nobody wants.
+const SPARE: Duration = Duration::from_secs(20);
 
 /// What does not change while the process runs.
 pub(crate) struct Site {
@@ -66,9 +70,9 @@ pub(crate) struct Session {
     pub(crate) reader: Mutex<Reader>,
     /// Reads copies back, which may take long.
     pub(crate) copies: Mutex<Reader>,
-    /// Producers of copies' records that have nothing to do: a new one takes half a second until
-    /// it may send.
-    spare: Mutex<Vec<Producer>>,
+    /// Producers of copies' records that have nothing to do, since when: a new one takes half a
+    /// second until it may send.
+    spare: Mutex<Vec<(Instant, Producer)>>,
     notes: Mutex<Notes>,
 }
 
@@ -147,17 +151,22 @@ impl Session {
     /// A producer for a copy's records, which nobody else uses meanwhile.
     pub(crate) fn lend(&self) -> Result<Producer> {
         match self.spare().pop() {
-            Some(producer) => Ok(producer),
+            Some((_, producer)) => Ok(producer),
             None => Producer::new(&self.site.config.producer()),
         }
     }
 
     /// Takes a producer back, all of whose records the brokers have.
     pub(crate) fn give_back(&self, producer: Producer) {
-        self.spare().push(producer);
+        self.spare().push((Instant::now(), producer));
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Producer>> {
+    /// Lets producers go that nobody has wanted for a while.
+    pub(crate) fn tidy(&self) {
+        self.spare().retain(|(since, _)| since.elapsed() < SPARE);
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<(Instant, Producer)>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
