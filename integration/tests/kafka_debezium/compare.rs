@@ -21,6 +21,8 @@ pub struct Case {
     pub source: (&'static str, String),
     /// The connector's settings.
     pub connector: Vec<(&'static str, String)>,
+    /// What differs, and why.
+    pub differ: &'static [(&'static str, &'static str)],
     /// What differs where records carry their schema, and why.
     pub schemas_differ: &'static [(&'static str, &'static str)],
 }
@@ -117,11 +119,8 @@ pub async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, modes: 
             .strip_prefix("shop.shop.t")
             .and_then(|it| it.parse::<usize>().ok());
         let name = number.map_or(topic.as_str(), |number| case.types[number].0);
-        let known = schemas == "true"
-            && case
-                .schemas_differ
-                .iter()
-                .any(|(differs, _)| *differs == name);
+        let among = |list: &[(&str, &str)]| list.iter().any(|(differs, _)| *differs == name);
+        let known = among(case.differ) || schemas == "true" && among(case.schemas_differ);
         let equal = ours == *theirs;
         if equal == known {
             differences.push_str(&format!(
@@ -142,11 +141,17 @@ pub async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, modes: 
         theirs.len()
     );
     assert!(differences.is_empty(), "{differences}");
-    // Connect's own converter reads what we wrote, and would write the same.
+    // Connect's own converter reads what we wrote, and would write the same: without a schema its structures are maps,
+    // whose members have no order.
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_debezium/Converter.java");
     let again = connect::converted(&program, schemas == "true", &written);
     for ((topic, text), again) in written.iter().zip(&again) {
-        assert_eq!(text, again, "{topic}: JsonConverter reads something else");
+        let same = text == again || schemas == "false" && value(text) == value(again);
+        assert!(
+            same,
+            "{topic}: JsonConverter reads something else\n  {text}\n  {again}"
+        );
     }
     assert_eq!(written.len(), again.len(), "JsonConverter reads all");
 }

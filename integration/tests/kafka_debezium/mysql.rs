@@ -77,7 +77,13 @@ pub const TYPES: &[Type] = &[
         ],
     ),
     ("point", &["ST_GeomFromText('POINT(1.5 -2)')"]),
-    ("geometry", &["ST_GeomFromText('LINESTRING(0 0, 1 1)')"]),
+    (
+        "geometry",
+        &[
+            "ST_GeomFromText('LINESTRING(0 0, 1 1)')",
+            "ST_GeomFromText('POINT(10 20)', 4326)",
+        ],
+    ),
 ];
 
 /// The tables with their existing rows.

@@ -57,6 +57,10 @@ pub(super) enum Kind {
     HstoreJson,
     HstoreMap,
     Point,
+    /// MySQL's, as its bytes: the system of its coordinates, then the well-known binary.
+    Geometry {
+        point: bool,
+    },
     Year,
     List(Box<Kind>),
 }
@@ -92,6 +96,7 @@ impl Kind {
             }
             DataType::Int8 | DataType::UInt8 | DataType::Int16 => Self::Integer("int16"),
             DataType::UInt16 | DataType::Int32 => Self::Integer("int32"),
+            DataType::UInt32 if source_type.starts_with("mediumint") => Self::Integer("int32"),
             DataType::UInt32 | DataType::Int64 => Self::Integer("int64"),
             DataType::UInt64 => match config.unsigned_bigint {
                 UnsignedBigint::Long => Self::UnsignedLong,
@@ -139,6 +144,11 @@ impl Kind {
             DataType::FixedSizeBinary(16) => Self::Uuid,
             DataType::Binary | DataType::LargeBinary if mysql && source_type.starts_with("bit") => {
                 Self::bits(source_type)
+            }
+            DataType::Binary | DataType::LargeBinary if mysql && is_geometry(source_type) => {
+                Self::Geometry {
+                    point: source_type == "point",
+                }
             }
             DataType::Binary | DataType::LargeBinary => Self::Bytes(config.binary),
             DataType::Utf8 | DataType::LargeUtf8 => Self::of_text(source_type, json, config),
@@ -203,6 +213,22 @@ impl Kind {
             _ => false,
         }
     }
+}
+
+/// MySQL's names of what has a place.
+fn is_geometry(source_type: &str) -> bool {
+    matches!(
+        source_type,
+        "geometry"
+            | "point"
+            | "linestring"
+            | "polygon"
+            | "multipoint"
+            | "multilinestring"
+            | "multipolygon"
+            | "geomcollection"
+            | "geometrycollection"
+    )
 }
 
 fn modifier(source_type: &str) -> Option<&str> {

@@ -270,7 +270,7 @@ fn of_kind(kind: &Kind, optional: bool) -> Schema {
         Kind::Boolean | Kind::Bit => plain("boolean"),
         Kind::Integer(name) => plain(name),
         Kind::UnsignedLong => plain("int64"),
-        Kind::UnsignedPrecise => decimal(0, None),
+        Kind::UnsignedPrecise => decimal(0, Some(20)),
         Kind::Float => plain("float"),
         Kind::Double => plain("double"),
         Kind::Decimal { form, .. } | Kind::Number(form) | Kind::Money(form)
@@ -326,7 +326,15 @@ fn of_kind(kind: &Kind, optional: bool) -> Schema {
             let values = Box::new(Schema::scalar("string", true));
             Schema::plain(Shape::Map(values), optional)
         }
-        Kind::Point => structure(
+        Kind::Geometry { point: false } => structure(
+            vec![
+                ("wkb", Schema::scalar("bytes", false)),
+                ("srid", Schema::scalar("int32", true)),
+            ],
+            "io.debezium.data.geometry.Geometry",
+            "Geometry",
+        ),
+        Kind::Point | Kind::Geometry { .. } => structure(
             vec![
                 ("x", Schema::scalar("double", false)),
                 ("y", Schema::scalar("double", false)),

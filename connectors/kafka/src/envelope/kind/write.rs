@@ -117,6 +117,7 @@ impl Kind {
             Self::HstoreJson => hstore::json::<W>(out, utf8(array, row)),
             Self::HstoreMap => hstore::map::<W>(out, utf8(array, row)),
             Self::Point => return point::<W>(out, utf8(array, row)),
+            Self::Geometry { point } => return geometry::<W>(out, binary(array, row), *point),
             Self::List(element) => {
                 let values = array.as_list::<i32>().value(row);
                 W::begin(out, false, values.len());
@@ -220,7 +221,8 @@ impl Kind {
                 W::begin(out, map, 0);
                 W::end(out, map);
             }
-            Self::Point => place::<W>(out, 0.0, 0.0),
+            Self::Point | Self::Geometry { point: true } => place::<W>(out, 0.0, 0.0),
+            Self::Geometry { .. } => shape::<W>(out, None, &[], 0),
             Self::HstoreJson => W::string(out, "{}"),
             Self::Bytes(Binary::Bytes) | Self::Bits(_) => W::bytes(out, &[]),
             Self::Uuid | Self::Bytes(_) | Self::Text(_) => W::string(out, ""),
@@ -409,21 +411,63 @@ fn point<W: Wire>(out: &mut Vec<u8>, value: &str) -> Written {
     Ok(())
 }
 
+/// A geometry of MySQL as a structure; a point that is none is null.
+fn geometry<W: Wire>(out: &mut Vec<u8>, value: &[u8], point: bool) -> Written {
+    let parsed = value.split_first_chunk::<4>().and_then(|(srid, wkb)| {
+        let place = if point { Some(coordinates(wkb)?) } else { None };
+        Some((place, wkb, u32::from_le_bytes(*srid)))
+    });
+    match parsed {
+        Some((place, wkb, srid)) => shape::<W>(out, place, wkb, srid),
+        None if W::TYPED => return Err(Unfit),
+        None => W::null(out),
+    }
+    Ok(())
+}
+
+/// Where a point's well-known binary says that it is.
+fn coordinates(wkb: &[u8]) -> Option<(f64, f64)> {
+    let number = |at: usize| {
+        let bytes = wkb.get(at..at + 8)?.try_into().ok()?;
+        Some(match wkb[0] {
+            0 => f64::from_be_bytes(bytes),
+            _ => f64::from_le_bytes(bytes),
+        })
+    };
+    Some((number(5)?, number(13)?))
+}
+
 fn place<W: Wire>(out: &mut Vec<u8>, x: f64, y: f64) {
     let mut wkb = [0; 21];
     wkb[0] = 1;
     wkb[1] = 1;
     wkb[5..13].copy_from_slice(&x.to_le_bytes());
     wkb[13..].copy_from_slice(&y.to_le_bytes());
+    shape::<W>(out, Some((x, y)), &wkb, 0);
+}
+
+/// Of a point its coordinates, which its well-known binary may be left out beside; and the number of
+/// their system, 0 being none.
+fn shape<W: Wire>(out: &mut Vec<u8>, place: Option<(f64, f64)>, wkb: &[u8], srid: u32) {
     W::open(out);
-    W::label(out, true, b"\"x\":");
-    W::double(out, x);
-    W::label(out, false, b"\"y\":");
-    W::double(out, y);
-    W::label(out, false, b"\"wkb\":");
-    W::some(out);
-    W::bytes(out, &wkb);
+    if let Some((x, y)) = place {
+        W::label(out, true, b"\"x\":");
+        W::double(out, x);
+        W::label(out, false, b"\"y\":");
+        W::double(out, y);
+    }
+    W::label(out, place.is_none(), b"\"wkb\":");
+    if place.is_some() {
+        W::some(out);
+    }
+    W::bytes(out, wkb);
     W::label(out, false, b"\"srid\":");
-    W::null(out);
+    match srid {
+        0 => W::null(out),
+        srid => {
+            W::some(out);
+            W::integer(out, i64::from(srid.cast_signed()));
+        }
+    }
     W::close(out);
 }
