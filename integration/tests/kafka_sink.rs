@@ -119,6 +119,34 @@ async fn the_one_who_opens_last_fences_the_other() {
     assert_eq!(third.committed().await.expect("asked"), Some(at(4)));
 }
 
+/// What was on its way when a transaction was given up leaves no gap that the next one stumbles over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_was_rolled_back_commits_at_once() {
+    let probe = KafkaProbe::fresh();
+    let mut sink = probe.kafka();
+    sink.open().await.expect("opens");
+    let table = Arc::new(records::a_table());
+    let copy = cdc_api::CopyId(1);
+    drop(sink.copy(&table, copy).await.expect("begins"));
+    sink.join(&table, copy).await.expect("joins");
+    sink.commit(&at(1)).await.expect("holds");
+    for round in 1..=40 {
+        let batch = records::inserts(&table, round * 200..round * 200 + 200);
+        sink.write(&batch).await.expect("is taken");
+        sink.rollback().await.expect("is given up");
+        sink.write(&batch).await.expect("is taken again");
+        let end = at(round * 200 + 199);
+        sink.commit(&end).await.expect("holds the first time");
+    }
+    let topic = records::topic(&probe.name, &table);
+    let brokers = probe.brokers.clone();
+    let consumed = tokio::task::spawn_blocking(move || kafka::consume(&brokers, &topic))
+        .await
+        .expect("does not panic")
+        .expect("the broker answers");
+    assert_eq!(consumed.map_or(0, |it| it.len()), 40 * 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_teardown_leaves_the_tables_and_nothing_else() {
     let probe = KafkaProbe::fresh();

@@ -11,7 +11,10 @@ use arrow::array::{
     UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Schema, TimeUnit, i256};
-use cdc_api::{Column, Identity, TableId, TableName, TableSchema};
+use cdc_api::{
+    ChangeBatch, Column, Identity, Op, TableId, TableName, TableSchema, TransactionId,
+    TransactionRun,
+};
 use cdc_integration::kafka::Consumed;
 use serde_json::Value;
 
@@ -39,6 +42,24 @@ pub(crate) fn a_table() -> TableSchema {
         vec![0],
         Identity::Key,
     )
+}
+
+/// Inserted rows of [`a_table`], by their ids, which are their numbers, too.
+pub(crate) fn inserts(table: &Arc<TableSchema>, ids: std::ops::Range<u64>) -> ChangeBatch {
+    let keys = ids.clone().map(|id| i64::try_from(id).expect("is small"));
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(keys));
+    let rows = RecordBatch::try_new(Arc::clone(table.arrow()), vec![keys]).expect("its shape");
+    let mut batch = ChangeBatch::of_snapshot(Arc::clone(table), rows, 0, ids.start);
+    batch.ops = vec![Op::Insert.code(); batch.len()].into();
+    batch.seq = ids.clone().collect::<Vec<_>>().into();
+    batch.transactions = vec![TransactionRun {
+        end: u32::try_from(batch.len()).expect("few rows"),
+        id: TransactionId::Number(ids.start),
+        commit_offset: ids.end,
+        commit_time: 0,
+        first_seq: ids.start,
+    }];
+    batch
 }
 
 /// A log's entry: its number, what happened, the columns by the names of their time.
