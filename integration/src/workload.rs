@@ -71,6 +71,8 @@ pub struct Script {
     truncates: &'static [&'static str],
     /// Changes of a table's shape that a sink is to follow; the number makes names unique.
     alterations: fn(u32) -> Vec<String>,
+    /// A change of a row of each table whose shape changes: with it the shape reaches the sinks.
+    touches: &'static [&'static str],
 }
 
 /// The driver.
@@ -166,12 +168,16 @@ impl<S: Server> Workload<S> {
         }
     }
 
-    /// Ends every open transaction by committing it.
+    /// Ends every open transaction by committing it, and has the sinks told of every shape.
     pub async fn settle(&mut self) {
         for place in 0..self.sessions.len() {
             while let Some(statement) = self.sessions[place].pending.pop() {
                 self.run(place, &statement).await;
             }
+        }
+        for touch in S::script().touches {
+            // A session that was lost is followed by a new one.
+            while !self.run(0, touch).await {}
         }
     }
 

@@ -24,6 +24,11 @@ pub(crate) const SCRIPT: Script = Script {
          INSERT INTO shop.page (id, hits, path) VALUES (-1, 2, 'after')",
     ],
     alterations,
+    touches: &[
+        "INSERT INTO shop.item (a, b, n) VALUES (-1, 'k', 0) ON DUPLICATE KEY UPDATE n = n + 1",
+        "INSERT INTO shop.customer (id, name, phone, score) VALUES (900000, 'x', 'x', 0) ON DUPLICATE KEY UPDATE score = score + 1",
+        "INSERT INTO shop.measure (id, day, v) VALUES (-1, '2024-01-01', 0) ON DUPLICATE KEY UPDATE v = v + 1",
+    ],
 };
 
 fn schema(accounts: i64) -> Vec<String> {

@@ -19,6 +19,13 @@ pub(crate) const SCRIPT: Script = Script {
          INSERT INTO shop.page VALUES (-1, 2, 'after')",
     ],
     alterations,
+    touches: &[
+        "INSERT INTO shop.item (a, b, n) VALUES (-1, 'k', 0) ON CONFLICT (a, b) DO UPDATE SET n = shop.item.n + 1",
+        "INSERT INTO shop.customer (id, name, phone, score) VALUES (900000, 'x', 'x', 0) \
+         ON CONFLICT (id) DO UPDATE SET score = shop.customer.score + 1",
+        "INSERT INTO shop.measure (id, day, v) VALUES (-1, '2024-01-01', 0) \
+         ON CONFLICT (id, day) DO UPDATE SET v = shop.measure.v + 1",
+    ],
 };
 
 fn schema(accounts: i64) -> Vec<String> {
