@@ -36,12 +36,12 @@ demo: ## a throw-away server into DuckDB and Parquet, a crash, a new column, and
 	@CDC_MYSQL_BIN="$${CDC_MYSQL_BIN:-$$(integration/setup where)/mysql-9/usr/sbin}" \
 		$(CARGO_TARGET_DIR)/release/cdc demo --source $(SOURCE)
 
-test: setup ## formatting, lints, unit, conformance and integration tests, a short crash oracle, documentation
+test: setup ## formatting, lints, documentation, unit, conformance and integration tests, a short crash oracle
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	cargo build --locked --bin cdc
 	cargo test --workspace --locked --no-fail-fast
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 bench: setup ## speed beside the floors: W="W1 W2 W3 W4" INTO=duckdb,kafka ROWS=5000000 PAIRS=3 BASE=commit; LATENCY=1, GROWTH=1, QUIET=1
 	cargo build --release --locked --workspace --bins

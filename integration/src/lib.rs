@@ -13,7 +13,7 @@
 //! | [`compare`], [`lake`] | source against warehouse and lake, by key and content |
 //! | [`scene`] | one server and one daemon, for tests of one behaviour |
 //! | [`measure`] | what a process costs |
-//! | [`bench`] | what the daemon costs beside tools that do nothing with the data |
+//! | [`mod@bench`] | what the daemon costs beside tools that do nothing with the data |
 //! | [`small_disk`] | a file system that gets full |
 //! | [`oracle`] | all of these together: a seeded workload under a seeded schedule of faults |
 //!
