@@ -21,8 +21,12 @@ pub enum Canon {
     Float4,
     /// `double precision`, compared by its bits.
     Float8,
-    /// Dates, times and timestamps: eras and trailing zeros are printed differently.
-    Time,
+    /// Dates: eras are printed differently.
+    Date,
+    /// Times of a day, and MySQL's of many days: trailing zeros are printed differently.
+    Clock,
+    /// Timestamps: eras and trailing zeros are printed differently.
+    Timestamp,
     /// Timestamps with time zone: read as UTC.
     Timestamptz,
     /// Months, days and microseconds.
@@ -52,7 +56,9 @@ impl Canon {
             "inet" => Self::Inet,
             "float4" => Self::Float4,
             "float8" => Self::Float8,
-            "date" | "time" | "timestamp" => Self::Time,
+            "date" => Self::Date,
+            "time" => Self::Clock,
+            "timestamp" => Self::Timestamp,
             "timestamptz" => Self::Timestamptz,
             "interval" => Self::Interval,
             "bytea" => Self::Bytea,
@@ -67,7 +73,9 @@ impl Canon {
             "decimal" => Self::Numeric,
             "float" => Self::Float4,
             "double" => Self::Float8,
-            "date" | "datetime" | "time" => Self::Time,
+            "date" => Self::Date,
+            "time" => Self::Clock,
+            "datetime" => Self::Timestamp,
             "timestamp" => Self::Timestamptz,
             "year" => Self::Padded,
             _ if column_type.contains("zerofill") && data_type.contains("int") => Self::Padded,
@@ -107,7 +115,9 @@ impl Canon {
             | Self::Blanks
             | Self::Float4
             | Self::Float8
-            | Self::Time => format!("({value})::text"),
+            | Self::Date
+            | Self::Clock
+            | Self::Timestamp => format!("({value})::text"),
             Self::Inet => format!("CASE WHEN ({value}) IS NOT NULL THEN format('%s', {value}) END"),
             Self::Timestamptz => format!("(({value}) AT TIME ZONE 'UTC')::text"),
             Self::Interval => format!(
@@ -138,7 +148,9 @@ impl Canon {
             | Self::Float8
             | Self::Bits(_)
             | Self::Padded
-            | Self::Time => format!("CAST({value} AS VARCHAR)"),
+            | Self::Date
+            | Self::Clock
+            | Self::Timestamp => format!("CAST({value} AS VARCHAR)"),
             Self::Vector => format!(
                 "CAST(to_json(list_transform({value}, lambda x: CAST(x AS VARCHAR))) AS VARCHAR)"
             ),
@@ -191,7 +203,7 @@ impl Canon {
             Self::Blanks => text.trim_end_matches(' ').to_owned(),
             Self::Float4 => text.parse::<f32>().map_or_else(|_| text.to_owned(), float4),
             Self::Float8 => text.parse::<f64>().map_or_else(|_| text.to_owned(), float8),
-            Self::Time | Self::Timestamptz => time(text),
+            Self::Date | Self::Clock | Self::Timestamp | Self::Timestamptz => time(text),
             Self::List(element) => match serde_json::from_str::<Value>(text) {
                 Ok(Value::Array(items)) => {
                     let items = items.iter().map(|item| match item {

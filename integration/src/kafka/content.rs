@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
 use super::{Consumed, consume};
@@ -188,7 +190,15 @@ fn text(value: &Value, canon: &Canon) -> String {
             });
             Value::Array(items.collect()).to_string()
         }
-        (Canon::Time, Value::Number(number)) => moment(number.as_i64().unwrap_or_default()),
+        (Canon::Date, Value::Number(days)) => date(days.as_i64().unwrap_or_default()),
+        (Canon::Clock, Value::Number(micros)) => clock(micros.as_i64().unwrap_or_default()),
+        (Canon::Timestamp, Value::Number(number)) => moment(number.as_i64().unwrap_or_default()),
+        (Canon::Bits(width), Value::String(text)) => {
+            let bytes = BASE64.decode(text).unwrap_or_default();
+            let digits = bytes.iter().rev().map(|byte| format!("{byte:08b}"));
+            let digits = digits.collect::<String>();
+            digits[digits.len().saturating_sub(*width as usize)..].to_owned()
+        }
         (Canon::Timestamptz, Value::String(text)) => text.trim_end_matches('Z').replace('T', " "),
         (Canon::Interval, Value::String(text)) => interval(text).unwrap_or_else(|| text.clone()),
         (_, Value::String(text)) => text.clone(),
@@ -196,13 +206,19 @@ fn text(value: &Value, canon: &Canon) -> String {
     }
 }
 
-/// Days, or where that would be far away: microseconds since the epoch.
+/// Milliseconds, or where that would be far away: microseconds since the epoch.
 fn moment(value: i64) -> String {
     const DAY: i64 = 86_400_000_000;
-    let (days, micros) = match value.abs() {
-        0..10_000_000 => (value, None),
-        _ => (value.div_euclid(DAY), Some(value.rem_euclid(DAY))),
+    let micros = match value.abs() {
+        0..100_000_000_000_000 => value * 1000,
+        _ => value,
     };
+    let (days, time) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
+    format!("{} {}", date(days), clock(time))
+}
+
+/// A day, counted from the epoch.
+fn date(days: i64) -> String {
     // Eras of 400 years, counted from a 1st of March.
     let shifted = days + 719_468;
     let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
@@ -215,18 +231,21 @@ fn moment(value: i64) -> String {
     } else {
         (month - 9, 1)
     };
-    let date = format!(
+    format!(
         "{:04}-{month:02}-{day_of_month:02}",
         year + era * 400 + later
-    );
-    let Some(micros) = micros else { return date };
-    let seconds = micros / 1_000_000;
+    )
+}
+
+/// Microseconds of a day, or of many.
+fn clock(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let (seconds, fraction) = (micros.abs() / 1_000_000, micros.abs() % 1_000_000);
     format!(
-        "{date} {:02}:{:02}:{:02}.{:06}",
+        "{sign}{:02}:{:02}:{:02}.{fraction:06}",
         seconds / 3600,
         seconds / 60 % 60,
-        seconds % 60,
-        micros % 1_000_000
+        seconds % 60
     )
 }
 
