@@ -35,7 +35,11 @@ pub async fn current_equal(
         };
         let statement = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
         let from = format!("(\n{}\n)", statement.trim_end().trim_end_matches(';'));
-        Ok(table.content(duckdb_rows(&connection, &table.duckdb_query(&from))?))
+        let columns = table.columns.iter();
+        let columns = columns.map(|it| it.canon.duckdb_from_file(&quoted(&it.name)));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let query = format!("SELECT {columns} FROM {from}");
+        Ok(table.content(duckdb_rows(&connection, &query)?))
     })
     .await
 }

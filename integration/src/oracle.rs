@@ -27,7 +27,7 @@ use crate::mysql::{self, Flavor, Mysql};
 use crate::postgres::{self, Postgres};
 use crate::proxy::{Path, Proxy};
 use crate::server::{Server, Stop};
-use crate::workload::{Mix, PATTERNS, SCHEMAS, SUM, TOTAL, Workload};
+use crate::workload::{BY_NAME, Mix, PATTERNS, SCHEMAS, SUM, TOTAL, Workload};
 
 pub use schedules::{run_all, schedules};
 
@@ -379,12 +379,16 @@ impl<S: Server + Sync> Round<S> {
         compare::warehouse_equal(&session, &self.daemon, &SCHEMAS)
             .await
             .map_err(|d| format!("warehouse:\n{d}"))?;
-        lake::equal(&session, &self.daemon.path("lake"), &SCHEMAS)
+        let lake = self.daemon.path("lake");
+        lake::equal(&session, &lake, &BY_NAME)
             .await
             .map_err(|d| format!("lake:\n{d}"))?;
+        lake::current_equal(&session, &lake, &SCHEMAS)
+            .await
+            .map_err(|d| format!("the lake's statements:\n{d}"))?;
         match &self.broker {
             None => Ok(()),
-            Some(broker) => kafka::content::equal(&session, &broker.brokers(), &SCHEMAS)
+            Some(broker) => kafka::content::equal(&session, &broker.brokers(), &BY_NAME)
                 .await
                 .map_err(|d| format!("kafka:\n{d}")),
         }

@@ -20,10 +20,13 @@ use crate::server::{Server, Session as _};
 use writer::Writer;
 
 /// The schemas that the workload writes.
-pub const SCHEMAS: [&str; 2] = ["shop", r#"Odd "Schema"#];
+pub const SCHEMAS: [&str; 3] = [BY_NAME[0], BY_NAME[1], "renamed"];
 
-/// The same as table patterns of the configuration.
-pub const PATTERNS: &str = r#"["shop.*", '"Odd ""Schema".*']"#;
+/// Those whose columns keep their names: files and records can be read by them.
+pub const BY_NAME: [&str; 2] = ["shop", r#"Odd "Schema"#];
+
+/// All of them as table patterns of the configuration.
+pub const PATTERNS: &str = r#"["shop.*", '"Odd ""Schema".*', "renamed.*"]"#;
 
 /// What all balances add up to at every commit.
 pub const TOTAL: i64 = 2 * ACCOUNTS * 1_000;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use cdc_api::{ChangeBatch, Checkpoint, CopyId, Error, JoinedTable, Result, TableId, TableSchema};
 
 use crate::copy::Notes;
+use crate::current;
 use crate::encode::Encoder;
 use crate::evolve::next_shape;
 use crate::layout;
@@ -125,7 +126,7 @@ impl Core {
         for (table, files) in &self.lost {
             tracing::error!(%table, files = files.len(), "files of the lake are gone");
         }
-        Ok(())
+        current::show(&self.site, &self.state, |_| true)
     }
 
     /// Removes what a crash left: unfinished files, notes of copies that have joined.

@@ -12,12 +12,38 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use cdc_api::schema::quote_identifier;
-use cdc_api::{Column, TableSchema};
+use cdc_api::{Column, Result, TableId, TableSchema};
 
 use crate::layout;
-use crate::manifest::Table;
+use crate::manifest::{State, Table};
 use crate::rows::stored_type;
 use crate::site::Site;
+use crate::storage::failed;
+
+/// Writes the statements of some tables where others are there, and removes those of folders that a table had before
+/// the last entry. Safe to repeat after a crash at any step.
+pub(crate) fn show(site: &Site, state: &State, touched: impl Fn(TableId) -> bool) -> Result<()> {
+    let storage = site.storage.as_ref();
+    let doing = |error| failed("writing a table's query", error);
+    for (_, folder) in &state.moved {
+        if !state.tables.values().any(|table| table.folder == *folder) {
+            storage.remove(&layout::query(folder)).map_err(doing)?;
+        }
+    }
+    for (_, table) in state.tables.iter().filter(|(id, _)| touched(**id)) {
+        let path = layout::query(&table.folder);
+        match query(site, table) {
+            None => storage.remove(&path).map_err(doing)?,
+            Some(query) => {
+                let there = storage.read(&path);
+                if !there.is_ok_and(|there| there == query.as_bytes()) {
+                    storage.put(&path, query.as_bytes()).map_err(doing)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
 
 /// The statement for a table of a lake; `None` for a table without files.
 pub(crate) fn query(site: &Site, table: &Table) -> Option<String> {

@@ -28,6 +28,7 @@ pub(crate) const SCRIPT: Script = Script {
         "INSERT INTO shop.item (a, b, n) VALUES (-1, 'k', 0) ON DUPLICATE KEY UPDATE n = n + 1",
         "INSERT INTO shop.customer (id, name, phone, score) VALUES (900000, 'x', 'x', 0) ON DUPLICATE KEY UPDATE score = score + 1",
         "INSERT INTO shop.measure (id, day, v) VALUES (-1, '2024-01-01', 0) ON DUPLICATE KEY UPDATE v = v + 1",
+        "INSERT INTO renamed.label VALUES (-1, 0, 'x', 'x', 'x') ON DUPLICATE KEY UPDATE n = n + 1",
     ],
 };
 
@@ -52,6 +53,8 @@ fn schema(accounts: i64) -> Vec<String> {
            PARTITION p2 VALUES LESS THAN ('2024-03-01'), PARTITION p3 VALUES LESS THAN (MAXVALUE))",
         "CREATE TABLE shop.visit (id bigint PRIMARY KEY, page int, at datetime(6), ip varchar(43), stay time(3))",
         "CREATE TABLE shop.page (id int PRIMARY KEY, hits int, path text)",
+        "CREATE SCHEMA renamed CHARACTER SET utf8mb4",
+        "CREATE TABLE renamed.label (id int PRIMARY KEY, n int, first text, second text, big mediumtext)",
         "CREATE TABLE `Odd \"Schema`.`Mixed Case ?` (`select` int PRIMARY KEY, `Größe` text, `a-b` boolean)",
     ]
     .map(String::from)
@@ -88,6 +91,10 @@ fn schema(accounts: i64) -> Vec<String> {
             "INSERT INTO shop.measure SELECT i, date '2024-01-01' + INTERVAL i % 90 DAY, i, 'n' {}",
             numbers(3000)
         ),
+        format!(
+            "INSERT INTO renamed.label SELECT i, i, CONCAT('a', i), CONCAT('b', i), repeat(CONCAT('{USER_DATA}', i), 500) {}",
+            numbers(60)
+        ),
         format!("INSERT INTO shop.page SELECT i, 0, CONCAT('/p/', i) {}", numbers(200)),
     ]);
     statements
@@ -106,19 +113,40 @@ fn alterations(n: u32) -> Vec<String> {
         ),
         format!("ALTER TABLE shop.measure ADD COLUMN extra_{n} bigint unsigned DEFAULT 7 AFTER id"),
         // MySQL has no IF EXISTS for columns.
-        format!(
-            "SET @s = IF((SELECT count(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME = 'item' \
-             AND COLUMN_NAME = '{dropped}'), 'ALTER TABLE shop.item DROP COLUMN {dropped}', 'DO 0'); \
-             PREPARE s FROM @s; EXECUTE s; DEALLOCATE PREPARE s"
-        ),
+        prepared(&format!(
+            "IF((SELECT count(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME = 'item' \
+             AND COLUMN_NAME = '{dropped}'), 'ALTER TABLE shop.item DROP COLUMN {dropped}', 'DO 0')"
+        )),
+        prepared(&format!(
+            "CONCAT('ALTER TABLE renamed.label RENAME COLUMN `', {}, '` TO name_{n}')",
+            label_column(3 + n % 3)
+        )),
+        // Two columns take each other's name.
+        prepared(&format!(
+            "CONCAT('ALTER TABLE renamed.label RENAME COLUMN `', {one}, '` TO `', {two}, '`, RENAME COLUMN `', {two}, '` TO `', {one}, '`')",
+            one = label_column(3),
+            two = label_column(4)
+        )),
         "ALTER TABLE shop.page MODIFY hits bigint".into(),
         "ALTER TABLE shop.customer MODIFY name text NOT NULL".into(),
         "ALTER TABLE shop.customer MODIFY phone text NULL".into(),
     ]
 }
 
+/// Executes the statement that an expression gives.
+fn prepared(statement: &str) -> String {
+    format!("SET @s = {statement}; PREPARE s FROM @s; EXECUTE s; DEALLOCATE PREPARE s")
+}
+
+/// What the column at a place of the table is called by now.
+fn label_column(place: u32) -> String {
+    format!(
+        "(SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'renamed' AND TABLE_NAME = 'label' AND ORDINAL_POSITION = {place})"
+    )
+}
+
 fn unit(write: &mut Writer<'_>) -> Vec<String> {
-    match write.random.random_range(0..14) {
+    match write.random.random_range(0..15) {
         0..3 => write.transfer(),
         3 => vec![customer(write)],
         4 => vec![item(write)],
@@ -129,6 +157,7 @@ fn unit(write: &mut Writer<'_>) -> Vec<String> {
         9 => vec![coded(write)],
         10 | 11 => vec![measure(write)],
         12 => vec![visit(write)],
+        13 => vec![label(write)],
         _ => vec![odd(write)],
     }
 }
@@ -275,6 +304,20 @@ fn visit(write: &mut Writer<'_>) -> String {
         "INSERT IGNORE INTO shop.visit VALUES ({id}, {page}, now(6), '10.0.{}.1/24', SEC_TO_TIME(-3.5 * {page} * 60))",
         page % 200
     )
+}
+
+/// Names no column but those that keep their name.
+fn label(write: &mut Writer<'_>) -> String {
+    let (id, first, second) = (write.key(90), write.text(), write.text());
+    let long = write.long();
+    match write.random.random_range(0..4) {
+        0 => format!("DELETE FROM renamed.label WHERE id = {id}"),
+        1 => format!("UPDATE renamed.label SET n = n + 1 WHERE id = {id}"),
+        2 => format!("UPDATE IGNORE renamed.label SET id = id + 300 WHERE id = {id}"),
+        _ => format!(
+            "INSERT INTO renamed.label VALUES ({id}, 0, {first}, {second}, {long}) ON DUPLICATE KEY UPDATE n = VALUES(n) - 1"
+        ),
+    }
 }
 
 fn odd(write: &mut Writer<'_>) -> String {

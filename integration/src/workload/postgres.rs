@@ -25,6 +25,7 @@ pub(crate) const SCRIPT: Script = Script {
          ON CONFLICT (id) DO UPDATE SET score = shop.customer.score + 1",
         "INSERT INTO shop.measure (id, day, v) VALUES (-1, '2024-01-01', 0) \
          ON CONFLICT (id, day) DO UPDATE SET v = shop.measure.v + 1",
+        "INSERT INTO renamed.label VALUES (-1, 0, 'x', 'x', 'x') ON CONFLICT (id) DO UPDATE SET n = renamed.label.n + 1",
     ],
 };
 
@@ -58,6 +59,9 @@ fn schema(accounts: i64) -> Vec<String> {
         "CREATE TABLE shop.measure_3 PARTITION OF shop.measure DEFAULT",
         "CREATE TABLE shop.visit (id bigint PRIMARY KEY, page int, at timestamp, ip inet, stay interval)",
         "CREATE TABLE shop.page (id int PRIMARY KEY, hits int, path text)",
+        "CREATE SCHEMA renamed",
+        "CREATE TABLE renamed.label (id int PRIMARY KEY, n int, first text, second text, big text)",
+        "ALTER TABLE renamed.label ALTER big SET STORAGE EXTERNAL",
         r#"CREATE TABLE "Odd ""Schema"."Mixed Case ?" ("select" int PRIMARY KEY, "Größe" text, "a-b" boolean)"#,
     ]
     .map(String::from)
@@ -80,6 +84,7 @@ fn schema(accounts: i64) -> Vec<String> {
         format!("INSERT INTO shop.coded SELECT i, 'c' || i, i, repeat('{USER_DATA}' || i, 500) FROM generate_series(1, 60) i"),
         "INSERT INTO shop.measure SELECT i, date '2024-01-01' + i % 90, i, 'n' FROM generate_series(1, 3000) i".into(),
         "INSERT INTO shop.page SELECT i, 0, '/p/' || i FROM generate_series(1, 200) i".into(),
+        format!("INSERT INTO renamed.label SELECT i, i, 'a' || i, 'b' || i, repeat('{USER_DATA}' || i, 500) FROM generate_series(1, 60) i"),
     ]);
     statements
 }
@@ -98,14 +103,34 @@ fn alterations(n: u32) -> Vec<String> {
             "ALTER TABLE shop.item DROP COLUMN IF EXISTS extra_{}",
             n.saturating_sub(2)
         ),
+        format!(
+            "DO $$ BEGIN EXECUTE format('ALTER TABLE renamed.label RENAME %I TO name_{n}', {}); END $$",
+            label_column(3 + n % 3)
+        ),
+        // Two columns take each other's name.
+        format!(
+            "DO $$ DECLARE one text := {}; two text := {}; BEGIN \
+             EXECUTE format('ALTER TABLE renamed.label RENAME %I TO neither', one); \
+             EXECUTE format('ALTER TABLE renamed.label RENAME %I TO %I', two, one); \
+             EXECUTE format('ALTER TABLE renamed.label RENAME neither TO %I', two); END $$",
+            label_column(3),
+            label_column(4)
+        ),
         "ALTER TABLE shop.page ALTER COLUMN hits TYPE bigint".into(),
         "ALTER TABLE shop.customer ALTER COLUMN name TYPE text".into(),
         "ALTER TABLE shop.customer ALTER COLUMN phone DROP NOT NULL".into(),
     ]
 }
 
+/// What the column at a place of the table is called by now.
+fn label_column(place: u32) -> String {
+    format!(
+        "(SELECT attname FROM pg_attribute WHERE attrelid = 'renamed.label'::regclass AND attnum = {place})"
+    )
+}
+
 fn unit(write: &mut Writer<'_>) -> Vec<String> {
-    match write.random.random_range(0..14) {
+    match write.random.random_range(0..15) {
         0..3 => write.transfer(),
         3 => vec![customer(write)],
         4 => vec![item(write)],
@@ -116,6 +141,7 @@ fn unit(write: &mut Writer<'_>) -> Vec<String> {
         9 => vec![coded(write)],
         10 | 11 => vec![measure(write)],
         12 => vec![visit(write)],
+        13 => vec![label(write)],
         _ => vec![odd(write)],
     }
 }
@@ -265,6 +291,22 @@ fn visit(write: &mut Writer<'_>) -> String {
          ON CONFLICT DO NOTHING",
         page % 200
     )
+}
+
+/// Names no column but those that keep their name.
+fn label(write: &mut Writer<'_>) -> String {
+    let (id, first, second) = (write.key(90), write.text(), write.text());
+    let long = write.long();
+    match write.random.random_range(0..4) {
+        0 => format!("DELETE FROM renamed.label WHERE id = {id}"),
+        1 => format!("UPDATE renamed.label SET n = n + 1 WHERE id = {id}"),
+        2 => format!(
+            "UPDATE renamed.label SET id = id + 300 WHERE id = {id} AND NOT EXISTS (SELECT FROM renamed.label WHERE id = {id} + 300)"
+        ),
+        _ => format!(
+            "INSERT INTO renamed.label VALUES ({id}, 0, {first}, {second}, {long}) ON CONFLICT (id) DO UPDATE SET n = excluded.n - 1"
+        ),
+    }
 }
 
 fn odd(write: &mut Writer<'_>) -> String {

@@ -209,23 +209,7 @@ impl Core {
             .filter(|change| concerns(change))
             .filter_map(Change::table)
             .collect();
-        for table in tables.iter().filter_map(|id| self.state.tables.get(id)) {
-            let Some(query) = current::query(&self.site, table) else {
-                continue;
-            };
-            let path = layout::query(&table.folder);
-            let storage = self.site.storage.as_ref();
-            if storage
-                .read(&path)
-                .is_ok_and(|there| there == query.as_bytes())
-            {
-                continue;
-            }
-            storage
-                .put(&path, query.as_bytes())
-                .map_err(|error| failed("writing a table's query", error))?;
-        }
-        Ok(())
+        current::show(&self.site, &self.state, |table| tables.contains(&table))
     }
 
     /// Puts merged files in the place of several, if the lake still holds them.

@@ -1,7 +1,7 @@
 //! Every operation of a lake's life fails, one after the other, in every way: whatever happens,
 //! readers see a commit's content, and a lake that is opened again goes on from there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +10,10 @@ use tempfile::TempDir;
 
 use super::script::{self, Content, Script, Seen};
 use crate::copy::Notes;
+use crate::current;
 use crate::layout;
 use crate::manifest::log;
+use crate::site::Site;
 use crate::storage::Storage;
 use crate::storage::faulty::{Cue, Fault, FaultyDisk};
 use crate::storage::local::LocalDisk;
@@ -67,7 +69,8 @@ fn check_any_time(script: &Script, seen: &Content, reached: usize, when: &str) {
     }
 }
 
-/// Nothing lies about: folders hold the manifest's files, staging holds what copies have noted.
+/// Nothing lies about: folders hold the manifest's files, staging holds what copies have noted, and of each table with
+/// files, and of no other, there is the statement that reads them.
 fn check_tidy(root: &Path, when: &str) {
     let disk = LocalDisk::new(root.to_owned());
     let state = log::load(&disk)
@@ -91,6 +94,17 @@ fn check_tidy(root: &Path, when: &str) {
             }
         }
     }
+    let site = Site::new(
+        Box::new(LocalDisk::new(root.to_owned())),
+        LakeConfig::new(root.display().to_string()),
+        "shop",
+    )
+    .expect("a site");
+    let wanted = state.tables.values().filter_map(|table| {
+        let query = current::query(&site, table)?;
+        Some((layout::query(&table.folder), query))
+    });
+    assert_eq!(queries(&disk, layout::QUERIES), wanted.collect(), "{when}");
     let mut noted = BTreeSet::new();
     for copy in Notes::all(&disk).expect("lists") {
         let notes = Notes::load(&disk, copy).expect("reads");
@@ -105,6 +119,21 @@ fn check_tidy(root: &Path, when: &str) {
         let path = format!("{}/{}", layout::STAGED, listed.name);
         assert!(noted.contains(&path), "{when}: {path} is left over");
     }
+}
+
+/// All statements below a folder, by path.
+fn queries(disk: &LocalDisk, folder: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for listed in disk.list(folder).expect("lists") {
+        let path = format!("{folder}/{}", listed.name);
+        if listed.is_folder {
+            found.extend(queries(disk, &path));
+        } else {
+            let text = disk.read(&path).expect("reads");
+            found.insert(path, String::from_utf8(text).expect("text"));
+        }
+    }
+    found
 }
 
 /// The process ends, and another one opens the lake.
