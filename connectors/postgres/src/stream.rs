@@ -5,6 +5,7 @@
 //! stream starts only where the server, its timeline and the slot can continue exactly after the
 //! checkpoint.
 
+mod attnums;
 mod pump;
 mod shapes;
 mod watch;

@@ -31,6 +31,42 @@ async fn existing_rows_carry_the_default_of_an_added_column() {
     }
 }
 
+/// The log says names and no attnums, and the catalog is read later, when names have changed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_exchange_their_names_keep_their_values_although_the_daemon_was_down() {
+    let swap = |one: &str, other: &str| {
+        format!(
+            "BEGIN; ALTER TABLE shop.t RENAME {one} TO neither; ALTER TABLE shop.t RENAME {other} TO {one}; \
+             ALTER TABLE shop.t RENAME neither TO {other}; COMMIT;"
+        )
+    };
+    for version in versions() {
+        let mut scene = Scene::streaming(
+            version,
+            "CREATE TABLE shop.t (k1 int, gone int, k2 int, a text, b text, c text, PRIMARY KEY (k1, k2));
+             INSERT INTO shop.t SELECT i, i, -i, 'a' || i, 'b' || i, 'c' || i FROM generate_series(1, 100) i;",
+        )
+        .await;
+        scene.assert_equal_by_statement().await;
+        assert!(scene.daemon.terminate().await.success());
+        for (number, (one, other)) in [("a", "b"), ("b", "c"), ("k1", "k2"), ("a", "c")]
+            .into_iter()
+            .enumerate()
+        {
+            scene.execute(&swap(one, other)).await;
+            let row = format!("abs(k1) = {}", number + 1);
+            scene
+                .execute(&format!("UPDATE shop.t SET a = 'changed' WHERE {row}"))
+                .await;
+            if number == 1 {
+                scene.execute("ALTER TABLE shop.t DROP gone").await;
+            }
+        }
+        scene.daemon.start();
+        scene.assert_equal_by_statement().await;
+    }
+}
+
 /// Statements after which every existing row of `shop.t` has another value, none of which is in the log.
 const REWRITES: [(u32, &str); 3] = [
     (

@@ -14,6 +14,7 @@ use cdc_api::{Column, Identity, Result, TableId, TableName, TableSchema};
 use crate::catalog::{CatalogColumn, CatalogTable};
 use crate::decode::pgoutput::{Relation, RelationColumn};
 use crate::decode::table::TableVersion;
+use crate::stream::attnums::attnums;
 use crate::types::{ColumnType, TypeTable};
 
 /// The shapes so far.
@@ -106,67 +107,6 @@ pub(super) fn catalog_column<'a>(
     })
 }
 
-/// The attnums of the columns that were sent, which the log does not say: by name and type in the
-/// catalog, by name in what was known, and else by their place between those, for the columns of
-/// a Relation message are in attnum order too. `None` where that is not clear.
-fn attnums(
-    sent: &[RelationColumn<'_>],
-    catalog: Option<&CatalogTable>,
-    known: Option<&TableSchema>,
-) -> Vec<Option<i16>> {
-    let mut attnums: Vec<Option<i16>> = sent
-        .iter()
-        .map(|column| catalog_column(column, catalog).map(|found| found.attnum))
-        .collect();
-    for (index, column) in sent.iter().enumerate() {
-        let before = known.and_then(|it| it.columns.iter().find(|it| it.name == column.name));
-        let id = before.and_then(|before| i16::try_from(before.id?).ok());
-        if attnums[index].is_none() && !attnums.contains(&id) {
-            attnums[index] = id;
-        }
-    }
-    let Some(catalog) = catalog else {
-        return attnums;
-    };
-    let mut all: Vec<i16> = catalog.columns.iter().map(|it| it.attnum).collect();
-    all.extend(&catalog.dropped);
-    all.sort_unstable();
-    let mut start = 0;
-    while let Some(length) = attnums[start..].iter().position(Option::is_none) {
-        start += length;
-        let after = attnums[start..].iter().position(Option::is_some);
-        let end = after.map_or(attnums.len(), |length| start + length);
-        let low = attnums[..start]
-            .iter()
-            .flatten()
-            .max()
-            .copied()
-            .unwrap_or(0);
-        let high = attnums[start..].iter().flatten().min().copied();
-        let free: Vec<i16> = all
-            .iter()
-            .copied()
-            .filter(|number| {
-                *number > low
-                    && high.is_none_or(|high| *number < high)
-                    && !attnums.contains(&Some(*number))
-            })
-            .collect();
-        // Behind the last one there may be columns that are younger than the log.
-        let clear = free.len() == end - start
-            || high.is_none()
-                && free.len() > end - start
-                && !free.iter().any(|number| catalog.dropped.contains(number));
-        if clear {
-            for (place, number) in attnums[start..end].iter_mut().zip(free) {
-                *place = Some(number);
-            }
-        }
-        start = end;
-    }
-    attnums
-}
-
 fn column(
     sent: &RelationColumn<'_>,
     attnum: Option<i16>,
@@ -191,8 +131,12 @@ fn column(
         .map_or("", String::as_str);
     let mut column = resolved.column(sent.name, 0, type_name);
     column.id = attnum.and_then(|attnum| u64::try_from(attnum).ok());
+    let same = |it: &&Column| match (it.id, column.id) {
+        (Some(before), Some(now)) => before == now,
+        _ => it.name == sent.name,
+    };
     let before = known
-        .and_then(|it| it.columns.iter().find(|it| it.name == sent.name))
+        .and_then(|it| it.columns.iter().find(same))
         .filter(|before| before.source_type == type_name);
     if let Some(found) = found {
         column.nullable = found.nullable;
@@ -211,120 +155,27 @@ fn catalog_key(
     catalog: Option<&CatalogTable>,
     known: Option<&TableSchema>,
 ) -> Vec<usize> {
-    let place = |name: &str| columns.iter().position(|column| column.name == name);
+    let place = |id: Option<u64>, name: &str| {
+        let same = |it: &Column| match (it.id, id) {
+            (Some(one), Some(other)) => one == other,
+            _ => it.name == name,
+        };
+        columns.iter().position(same)
+    };
     let places: Option<Vec<usize>> = match (catalog, known) {
         (Some(catalog), _) => catalog
             .key
             .iter()
             .map(|attnum| {
                 let column = catalog.columns.iter().find(|it| it.attnum == *attnum)?;
-                place(&column.name)
+                place(u64::try_from(*attnum).ok(), &column.name)
             })
             .collect(),
         (None, Some(known)) => known
             .key_columns()
-            .map(|column| place(&column.name))
+            .map(|column| place(column.id, &column.name))
             .collect(),
         (None, None) => None,
     };
     places.unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::ReplicaIdentity;
-
-    const INT4: u32 = 23;
-
-    fn sent(name: &str) -> RelationColumn<'_> {
-        RelationColumn {
-            key: name == "id",
-            name,
-            type_oid: INT4,
-            typmod: -1,
-        }
-    }
-
-    /// Columns by attnum from 1; the empty name is a dropped one.
-    fn catalog(names: &[&str]) -> CatalogTable {
-        let numbered = || (1..).zip(names);
-        CatalogTable {
-            oid: 7,
-            name: TableName::new("public", "t"),
-            columns: numbered()
-                .filter(|(_, name)| !name.is_empty())
-                .map(|(attnum, name)| CatalogColumn {
-                    attnum,
-                    name: (*name).to_owned(),
-                    type_oid: INT4,
-                    typmod: -1,
-                    dimensions: 0,
-                    type_name: "integer".to_owned(),
-                    nullable: true,
-                    existing: None,
-                })
-                .collect(),
-            dropped: numbered()
-                .filter(|(_, name)| name.is_empty())
-                .map(|(attnum, _)| attnum)
-                .collect(),
-            generated: Vec::new(),
-            key: vec![1],
-            identity: ReplicaIdentity::Default,
-            partitioned: false,
-            row_security: false,
-        }
-    }
-
-    fn found(sent_names: &[&str], now: &[&str]) -> Vec<Option<i16>> {
-        let columns: Vec<_> = sent_names.iter().map(|name| sent(name)).collect();
-        attnums(&columns, Some(&catalog(now)), None)
-    }
-
-    #[test]
-    fn a_column_that_was_renamed_or_dropped_later_is_found_by_its_place() {
-        assert_eq!(found(&["id", "a", "b"], &["id", "x", "b"])[1], Some(2));
-        assert_eq!(found(&["id", "a", "b"], &["id", "", "b"])[1], Some(2));
-        assert_eq!(found(&["id", "a"], &["id", ""])[1], Some(2));
-        assert_eq!(found(&["id", "a"], &["id", "x", "younger"])[1], Some(2));
-        assert_eq!(
-            found(&["a", "b"], &["x", "y"]),
-            [Some(1), Some(2)],
-            "every one renamed"
-        );
-    }
-
-    #[test]
-    fn a_place_that_is_not_clear_gives_no_attnum() {
-        // Either of the two dropped ones.
-        assert_eq!(found(&["id", "a", "b"], &["id", "", "", "b"])[1], None);
-        assert_eq!(found(&["id", "a"], &["id", "", "younger"])[1], None);
-    }
-
-    #[test]
-    fn what_was_known_names_a_column_that_the_catalog_has_no_more() {
-        let mut before = Column::new("a", arrow::datatypes::DataType::Int32, "integer");
-        before.id = Some(3);
-        let known = TableSchema::new(
-            TableId(7),
-            TableName::new("public", "t"),
-            1,
-            vec![before],
-            Vec::new(),
-            Identity::Key,
-        );
-        let columns = [sent("id"), sent("a"), sent("b")];
-        let catalog = catalog(&["id", "", "", "b"]);
-        assert_eq!(
-            attnums(&columns, Some(&catalog), Some(&known)),
-            [Some(1), Some(3), Some(4)]
-        );
-        // Not a second time where the catalog has given it to another.
-        let catalog = super::tests::catalog(&["id", "x", "b"]);
-        assert_eq!(
-            attnums(&columns, Some(&catalog), Some(&known)),
-            [Some(1), Some(2), Some(3)]
-        );
-    }
 }
