@@ -153,6 +153,11 @@ pub enum Times {
     AdaptiveTimeMicroseconds,
     /// Connect's own types: milliseconds, always.
     Connect,
+    /// Text as in ISO 8601, in UTC.
+    #[serde(rename = "isostring")]
+    IsoString,
+    /// Microseconds, always.
+    Microseconds,
 }
 
 /// How intervals are written.

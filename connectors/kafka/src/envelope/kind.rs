@@ -42,6 +42,9 @@ pub(super) enum Kind {
         connect: bool,
     },
     TimestampMicros,
+    DateText,
+    TimeText,
+    TimestampText,
     Zoned {
         digits: usize,
     },
@@ -111,19 +114,16 @@ impl Kind {
                     form: config.decimals,
                 }
             }
+            DataType::Date32 if config.times == Times::IsoString => Self::DateText,
             DataType::Date32 => Self::Date { connect },
-            DataType::Time64(TimeUnit::Microsecond) => match config.times {
-                Times::Connect => Self::TimeMillis { connect },
-                Times::Adaptive if !mysql && digits.is_some_and(|digits| digits <= 3) => {
-                    Self::TimeMillis { connect }
-                }
-                _ => Self::TimeMicros,
-            },
-            DataType::Duration(TimeUnit::Microsecond) => {
-                if connect {
-                    Self::TimeMillis { connect }
-                } else {
-                    Self::TimeMicros
+            DataType::Time64(TimeUnit::Microsecond) | DataType::Duration(TimeUnit::Microsecond) => {
+                match config.times {
+                    Times::Connect => Self::TimeMillis { connect },
+                    Times::IsoString => Self::TimeText,
+                    Times::Adaptive if !mysql && digits.is_some_and(|digits| digits <= 3) => {
+                        Self::TimeMillis { connect }
+                    }
+                    _ => Self::TimeMicros,
                 }
             }
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Self::Zoned {
@@ -131,10 +131,14 @@ impl Kind {
                 digits: digits.unwrap_or(if mysql { 0 } else { 6 }),
             },
             DataType::Timestamp(TimeUnit::Microsecond, None) => {
-                if connect || digits.unwrap_or(if mysql { 0 } else { 6 }) <= 3 {
-                    Self::TimestampMillis { connect }
-                } else {
-                    Self::TimestampMicros
+                let digits = digits.unwrap_or(if mysql { 0 } else { 6 });
+                match config.times {
+                    Times::Connect => Self::TimestampMillis { connect },
+                    Times::IsoString => Self::TimestampText,
+                    Times::Adaptive | Times::AdaptiveTimeMicroseconds if digits <= 3 => {
+                        Self::TimestampMillis { connect }
+                    }
+                    _ => Self::TimestampMicros,
                 }
             }
             DataType::Interval(IntervalUnit::MonthDayNano) => match config.intervals {

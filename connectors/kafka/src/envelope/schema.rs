@@ -307,6 +307,9 @@ fn of_kind(kind: &Kind, optional: bool) -> Schema {
         }
         Kind::TimestampMillis { .. } => logical("int64", "io.debezium.time.Timestamp"),
         Kind::TimestampMicros => logical("int64", "io.debezium.time.MicroTimestamp"),
+        Kind::DateText => logical("string", "io.debezium.time.IsoDate"),
+        Kind::TimeText => logical("string", "io.debezium.time.IsoTime"),
+        Kind::TimestampText => logical("string", "io.debezium.time.IsoTimestamp"),
         Kind::Zoned { .. } => logical("string", "io.debezium.time.ZonedTimestamp"),
         Kind::ZonedTime => logical("string", "io.debezium.time.ZonedTime"),
         Kind::IntervalMicros => logical("int64", "io.debezium.time.MicroDuration"),

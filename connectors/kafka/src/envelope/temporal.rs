@@ -52,15 +52,51 @@ pub(super) fn zoned(out: &mut Vec<u8>, value: i64, digits: usize) {
         i64::MIN => return out.extend_from_slice(b"-infinity"),
         _ => {}
     }
-    let (year, month, day) = civil(value.div_euclid(DAY));
-    // Writing to a vector cannot fail.
-    let _ = match year {
-        0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}T"),
-        10_000.. => write!(out, "+{year}-{month:02}-{day:02}T"),
-        _ => write!(out, "-{:04}-{month:02}-{day:02}T", -year),
-    };
+    date(out, value.div_euclid(DAY));
+    out.push(b'T');
     clock(out, value.rem_euclid(DAY), digits);
     out.push(b'Z');
+}
+
+/// `2023-11-14Z`.
+pub(super) fn iso_date(out: &mut Vec<u8>, days: i32) {
+    date(out, i64::from(days));
+    out.push(b'Z');
+}
+
+/// `22:13:20.5Z`; what is no time of a day, as MySQL has them, with its sign and hours: `-838:59:59Z`.
+pub(super) fn iso_time(out: &mut Vec<u8>, micros: i64) {
+    let time = match micros {
+        DAY => 0,
+        _ => micros.abs(),
+    };
+    if micros < 0 {
+        out.push(b'-');
+    }
+    clock(out, time, 0);
+    if time % 1_000_000 > 0 {
+        trimmed(out, (time % 1_000_000).unsigned_abs());
+    }
+    out.push(b'Z');
+}
+
+/// `2023-11-14T22:13:20.5Z`.
+pub(super) fn iso_timestamp(out: &mut Vec<u8>, value: i64) {
+    let micros = micros(value);
+    date(out, micros.div_euclid(DAY));
+    out.push(b'T');
+    iso_time(out, micros.rem_euclid(DAY));
+}
+
+/// `2023-11-14`.
+fn date(out: &mut Vec<u8>, days: i64) {
+    let (year, month, day) = civil(days);
+    // Writing to a vector cannot fail.
+    let _ = match year {
+        0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}"),
+        10_000.. => write!(out, "+{year}-{month:02}-{day:02}"),
+        _ => write!(out, "-{:04}-{month:02}-{day:02}", -year),
+    };
 }
 
 /// `22:13:20.123456`.
@@ -181,6 +217,17 @@ mod tests {
         assert_eq!(zoned(951_782_400_000_000, 3), "2000-02-29T00:00:00.000Z");
         assert_eq!(zoned(i64::MAX, 6), "infinity");
         assert_eq!(zoned(253_402_300_800_000_000, 0), "+10000-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn times_as_text_have_the_digits_that_they_need() {
+        let time = |value| written(|out| iso_time(out, value));
+        assert_eq!(time(80_000_500_000), "22:13:20.5Z");
+        assert_eq!(time(86_400_000_000), "00:00:00Z");
+        assert_eq!(time(-3_020_399_000_001), "-838:59:59.000001Z");
+        let stamp = |value| written(|out| iso_timestamp(out, value));
+        assert_eq!(stamp(-1), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(written(|out| iso_date(out, -719_529)), "-0001-12-31Z");
     }
 
     #[test]

@@ -81,6 +81,16 @@ impl Kind {
                 W::integer(out, temporal::millis(timestamp(array, row)));
             }
             Self::TimestampMicros => W::integer(out, temporal::micros(timestamp(array, row))),
+            Self::DateText => {
+                let days = array.as_primitive::<Date32Type>().value(row);
+                W::ascii(out, |out| temporal::iso_date(out, days));
+            }
+            Self::TimeText => W::ascii(out, |out| temporal::iso_time(out, time_of_day(array, row))),
+            Self::TimestampText => {
+                W::ascii(out, |out| {
+                    temporal::iso_timestamp(out, timestamp(array, row))
+                });
+            }
             Self::Zoned { digits } => {
                 let value = timestamp(array, row);
                 W::ascii(out, |out| temporal::zoned(out, value, *digits));
@@ -204,8 +214,9 @@ impl Kind {
                 Decimals::Double => W::double(out, 0.0),
                 Decimals::String => W::string(out, "0"),
             },
-            Self::Zoned { .. } => W::string(out, "1970-01-01T00:00:00Z"),
-            Self::ZonedTime => W::string(out, "00:00:00Z"),
+            Self::Zoned { .. } | Self::TimestampText => W::string(out, "1970-01-01T00:00:00Z"),
+            Self::DateText => W::string(out, "1970-01-01Z"),
+            Self::ZonedTime | Self::TimeText => W::string(out, "00:00:00Z"),
             Self::IntervalText => W::string(out, "P0Y0M0DT0H0M0S"),
             Self::Integer(_)
             | Self::Year
