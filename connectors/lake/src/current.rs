@@ -10,13 +10,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, AsArray, make_array};
 use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use cdc_api::schema::quote_identifier;
-use cdc_api::{Column, Result, TableId, TableSchema};
+use cdc_api::{Column, Error, Result, TableId, TableSchema};
 
 use crate::layout;
 use crate::manifest::{State, Table};
-use crate::rows::stored_type;
+use crate::rows::{store_one, stored_type};
 use crate::site::Site;
 use crate::storage::failed;
 
@@ -32,7 +34,7 @@ pub(crate) fn show(site: &Site, state: &State, touched: impl Fn(TableId) -> bool
     }
     for (_, table) in state.tables.iter().filter(|(id, _)| touched(**id)) {
         let path = layout::query(&table.folder);
-        match query(site, table) {
+        match query(site, table)? {
             None => storage.remove(&path).map_err(doing)?,
             Some(query) => {
                 let there = storage.read(&path);
@@ -46,12 +48,12 @@ pub(crate) fn show(site: &Site, state: &State, touched: impl Fn(TableId) -> bool
 }
 
 /// The statement for a table of a lake; `None` for a table without files.
-pub(crate) fn query(site: &Site, table: &Table) -> Option<String> {
-    let root = layout::local_path(&site.config.url).ok()?;
-    let root = std::path::absolute(root).ok()?;
+pub(crate) fn query(site: &Site, table: &Table) -> Result<Option<String>> {
+    let root = layout::local_path(&site.config.url)?;
+    let root = std::path::absolute(root).map_err(|error| failed("finding the lake", error))?;
     let used: BTreeSet<u32> = table.files.iter().map(|file| file.shape).collect();
     if used.is_empty() {
-        return None;
+        return Ok(None);
     }
     let files = format!("{}/{}/*.parquet", root.display(), table.folder);
     statement(&table.shapes, &used, &files)
@@ -59,8 +61,14 @@ pub(crate) fn query(site: &Site, table: &Table) -> Option<String> {
 
 /// The statement for a table of these shapes, oldest first, whose files have the versions `used`
 /// and match the glob `files`.
-fn statement(shapes: &[Arc<TableSchema>], used: &BTreeSet<u32>, files: &str) -> Option<String> {
-    let shape = shapes.last()?;
+fn statement(
+    shapes: &[Arc<TableSchema>],
+    used: &BTreeSet<u32>,
+    files: &str,
+) -> Result<Option<String>> {
+    let Some(shape) = shapes.last() else {
+        return Ok(None);
+    };
     let keyed = !shape.key.is_empty();
     let mut sql = format!(
         "-- {} as it is now, from its change log.\n\
@@ -72,7 +80,7 @@ fn statement(shapes: &[Arc<TableSchema>], used: &BTreeSet<u32>, files: &str) -> 
     );
     for (index, column) in shape.columns.iter().enumerate() {
         let wrapped = keyed && !shape.key.contains(&index);
-        let value = value(column, shapes, used, wrapped);
+        let value = value(column, shapes, used, wrapped)?;
         // Writing to a String cannot fail.
         let _ = writeln!(sql, "    {value} AS {},", quote_identifier(&column.name));
     }
@@ -87,7 +95,7 @@ fn statement(shapes: &[Arc<TableSchema>], used: &BTreeSet<u32>, files: &str) -> 
     } else {
         keyless_tail(&mut sql, shape);
     }
-    Some(sql)
+    Ok(Some(sql))
 }
 
 fn keyed_tail(sql: &mut String, shape: &TableSchema) {
@@ -175,7 +183,7 @@ fn value(
     shapes: &[Arc<TableSchema>],
     used: &BTreeSet<u32>,
     wrapped: bool,
-) -> String {
+) -> Result<String> {
     let target = sql_type(column);
     let mut cases: Vec<(String, Vec<u32>)> = Vec::new();
     let mut first = column;
@@ -195,7 +203,7 @@ fn value(
         }
         let value = match was {
             Some(was) if !added => present(was, &target, wrapped),
-            _ => before_it_was_added(first, &target, wrapped),
+            _ => before_it_was_added(first, &target, wrapped)?,
         };
         match cases.iter_mut().find(|(case, _)| *case == value) {
             Some((_, versions)) => versions.push(shape.version),
@@ -203,7 +211,7 @@ fn value(
         }
     }
     if let [(only, _)] = cases.as_slice() {
-        return only.clone();
+        return Ok(only.clone());
     }
     let mut sql = "CASE".to_owned();
     for (value, versions) in cases {
@@ -218,7 +226,7 @@ fn value(
         );
     }
     sql.push_str(" END");
-    sql
+    Ok(sql)
 }
 
 fn present(was: &Column, target: &str, wrapped: bool) -> String {
@@ -245,21 +253,55 @@ fn present(was: &Column, target: &str, wrapped: bool) -> String {
 }
 
 /// `column` as it was in its first shape, which says what older rows hold.
-fn before_it_was_added(column: &Column, target: &str, wrapped: bool) -> String {
-    let value = column.existing.as_ref().and_then(|existing| {
-        let extension = column.extension.as_deref();
-        crate::rows::as_text(&existing.0, extension)
-    });
-    let value = match value {
+fn before_it_was_added(column: &Column, target: &str, wrapped: bool) -> Result<String> {
+    let value = match &column.existing {
         None => format!("CAST(NULL AS {target})"),
-        Some(text) if target == "BLOB" => format!("from_hex({})", literal(&text)),
-        Some(text) => format!("CAST({} AS {target})", literal(&text)),
+        Some(existing) => match store_one(&existing.0, column.extension.as_deref())? {
+            (_, Some(text)) => format!("CAST({} AS {target})", literal(&text)),
+            (stored, None) => constant(&stored, 0, target)?,
+        },
     };
-    if wrapped {
+    Ok(if wrapped {
         format!("CASE WHEN _cdc_op <> 'delete' THEN {{'v': {value}}} END")
     } else {
         value
+    })
+}
+
+/// A stored value as SQL.
+fn constant(values: &ArrayRef, row: usize, target: &str) -> Result<String> {
+    let unprintable = |error| {
+        let message = format!("a {} cannot be written as SQL", values.data_type());
+        Error::internal(message).caused_by(error)
+    };
+    if values.is_null(row) {
+        return Ok(format!("CAST(NULL AS {target})"));
     }
+    if let Some(bytes) = values.as_binary_opt::<i32>() {
+        let digits = bytes.value(row).iter().map(|byte| format!("{byte:02x}"));
+        return Ok(format!("from_hex('{}')", digits.collect::<String>()));
+    }
+    if let Some(lists) = values.as_list_opt::<i32>() {
+        let items = lists.value(row);
+        let element = type_name(items.data_type());
+        let items: Result<Vec<_>> = (0..items.len())
+            .map(|item| constant(&items, item, &element))
+            .collect();
+        return Ok(format!("CAST([{}] AS {target})", items?.join(", ")));
+    }
+    // Arrow prints no time zone that has a name; ours are UTC.
+    let (plain, zone) = match values.data_type() {
+        DataType::Timestamp(unit, Some(_)) => {
+            let data = values.to_data().into_builder();
+            let data = data.data_type(DataType::Timestamp(*unit, None)).build();
+            (make_array(data.map_err(unprintable)?), "+00")
+        }
+        _ => (Arc::clone(values), ""),
+    };
+    let options = FormatOptions::default();
+    let text = ArrayFormatter::try_new(&plain, &options).map_err(unprintable)?;
+    let text = text.value(row).try_to_string().map_err(unprintable)?;
+    Ok(format!("CAST({} AS {target})", literal(&(text + zone))))
 }
 
 fn literal(text: &str) -> String {

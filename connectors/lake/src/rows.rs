@@ -17,7 +17,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Fields, Int8Type, Int32Type, Schema, SchemaRef, TimeUnit};
 use cdc_api::{ChangeBatch, Error, Result, TableSchema};
 
-pub(crate) use stored::{as_text, stored_type, widens};
+pub(crate) use stored::{store_one, stored_type, widens};
 
 /// Names of our columns begin with it.
 pub(crate) const PREFIX: &str = "_cdc_";

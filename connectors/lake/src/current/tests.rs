@@ -338,8 +338,8 @@ fn renamed_and_added_columns_are_found_in_files_of_their_time() {
             vec![],
         ),
     ];
-    let sql =
-        statement(&shapes, &BTreeSet::from([1, 4]), "/lake/s/t/*.parquet").expect("has shapes");
+    let sql = statement(&shapes, &BTreeSet::from([1, 4]), "/lake/s/t/*.parquet");
+    let sql = sql.expect("is written").expect("has shapes");
     for part in [
         r#"CAST("id" AS BIGINT) AS "id""#,
         r#"WHEN _cdc_schema_version IN (4) THEN coalesce(CAST("new" AS DATE), CAST(_cdc_special['new'] AS DATE))"#,
@@ -364,7 +364,66 @@ fn columns_that_no_file_has_are_not_asked_for() {
             vec![0],
         ),
     ];
-    let sql = statement(&shapes, &BTreeSet::from([1]), "f").expect("has shapes");
+    let sql = statement(&shapes, &BTreeSet::from([1]), "f");
+    let sql = sql.expect("is written").expect("has shapes");
     assert!(!sql.contains(r#"CAST("x""#), "{sql}");
     assert!(sql.contains(r#"CAST(NULL AS INTEGER)"#), "{sql}");
+}
+
+#[test]
+fn the_value_of_rows_that_are_older_than_a_column_is_a_constant_of_its_type() {
+    use arrow::array::{
+        ArrayRef, BinaryArray, Date32Array, Float64Array, ListArray, StringArray,
+        TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::Int32Type;
+    let moment = TimestampMicrosecondArray::from(vec![1_580_608_922_500_000]);
+    let words = ListArray::new(
+        Arc::new(arrow::datatypes::Field::new("item", DataType::Utf8, true)),
+        arrow::buffer::OffsetBuffer::from_lengths([3]),
+        Arc::new(StringArray::from(vec![Some("a, b"), None, Some("it's")])),
+        None,
+    );
+    let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), Some(2)])]);
+    let cases: [(ArrayRef, &str); 8] = [
+        (
+            Arc::new(moment.clone().with_timezone("UTC")),
+            "CAST('2020-02-02T02:02:02.500+00' AS TIMESTAMPTZ)",
+        ),
+        (
+            Arc::new(moment),
+            "CAST('2020-02-02T02:02:02.500' AS TIMESTAMP)",
+        ),
+        (
+            Arc::new(TimestampMicrosecondArray::from(vec![i64::MAX]).with_timezone("UTC")),
+            "CAST('infinity' AS TIMESTAMPTZ)",
+        ),
+        (
+            Arc::new(Date32Array::from(vec![0])),
+            "CAST('1970-01-01' AS DATE)",
+        ),
+        (
+            Arc::new(BinaryArray::from_vec(vec![b"\x00\xff"])),
+            "from_hex('00ff')",
+        ),
+        (
+            Arc::new(Float64Array::from(vec![f64::NAN])),
+            "CAST('NaN' AS DOUBLE)",
+        ),
+        (
+            Arc::new(words),
+            "CAST([CAST('a, b' AS VARCHAR), CAST(NULL AS VARCHAR), CAST('it''s' AS VARCHAR)] AS VARCHAR[])",
+        ),
+        (
+            Arc::new(numbers),
+            "CAST([CAST('1' AS INTEGER), CAST('2' AS INTEGER)] AS INTEGER[])",
+        ),
+    ];
+    for (value, wanted) in cases {
+        let mut column = column(3, "added", value.data_type().clone());
+        let target = sql_type(&column);
+        column.existing = Some(cdc_api::ExistingValue(value));
+        let written = before_it_was_added(&column, &target, false);
+        assert_eq!(written.expect("is written"), wanted);
+    }
 }

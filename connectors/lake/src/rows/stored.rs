@@ -219,24 +219,16 @@ fn cast(values: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
     })
 }
 
-/// The one value of an array as text that a reader's cast understands (bytes: hexadecimal);
-/// `None`: NULL.
-pub(crate) fn as_text(value: &ArrayRef, extension: Option<&str>) -> Option<String> {
+/// The one value of an array as it is stored, and the text that stands for it where its type has no place for it.
+///
+/// # Errors
+/// As [`store`].
+pub(crate) fn store_one(
+    value: &ArrayRef,
+    extension: Option<&str>,
+) -> Result<(ArrayRef, Option<String>)> {
     let target = stored_type(value.data_type(), extension);
-    let stored = store(value, extension, &target).ok()?;
-    if let Some((_, text)) = stored.special.into_iter().next() {
-        return Some(text);
-    }
-    if stored.values.is_null(0) {
-        return None;
-    }
-    if let Some(bytes) = stored.values.as_binary_opt::<i32>() {
-        let hex = |byte: &u8| format!("{byte:02x}");
-        return Some(bytes.value(0).iter().map(hex).collect());
-    }
-    let text = arrow::util::display::ArrayFormatter::try_new(
-        &stored.values,
-        &arrow::util::display::FormatOptions::default(),
-    );
-    Some(text.ok()?.value(0).to_string())
+    let stored = store(value, extension, &target)?;
+    let special = stored.special.into_iter().next().map(|(_, text)| text);
+    Ok((stored.values, special))
 }

@@ -101,7 +101,7 @@ fn check_tidy(root: &Path, when: &str) {
     )
     .expect("a site");
     let wanted = state.tables.values().filter_map(|table| {
-        let query = current::query(&site, table)?;
+        let query = current::query(&site, table).expect("is written")?;
         Some((layout::query(&table.folder), query))
     });
     assert_eq!(queries(&disk, layout::QUERIES), wanted.collect(), "{when}");
