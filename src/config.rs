@@ -169,7 +169,8 @@ pub enum Acknowledge {
 pub struct JournalConfig {
     /// A segment file is closed at about this size.
     pub segment_bytes: ByteSize,
-    /// Changes kept in memory, from which caught-up sinks are fed.
+    /// Changes kept in memory at most, from which caught-up sinks are fed; also what may wait for
+    /// the disk.
     pub memory_bytes: ByteSize,
     /// When what the sinks still need is this large on disk, reading from the source waits until
     /// they have caught up; `None`: no bound.
@@ -185,7 +186,7 @@ impl Default for JournalConfig {
     fn default() -> Self {
         Self {
             segment_bytes: ByteSize::mebibytes(64),
-            memory_bytes: ByteSize::mebibytes(32),
+            memory_bytes: ByteSize::mebibytes(16),
             max_bytes: Some(ByteSize::mebibytes(10 * 1024)),
             keep: Duration::ZERO,
             compression: Compression::Lz4,

@@ -183,6 +183,7 @@ impl Cursor {
         self.next_index = read.next_index;
         let mut inner = self.shared.lock();
         inner.cursors.insert(self.handle, self.next_index);
+        inner.trim(self.shared.config.memory_bytes);
         if inner.unneeded() > 0 {
             self.shared.release(&mut inner);
         }
@@ -201,6 +202,7 @@ impl Cursor {
             self.filter.pass(event, &mut self.ready);
         }
         inner.cursors.insert(self.handle, self.next_index);
+        inner.trim(self.shared.config.memory_bytes);
         if inner.unneeded() > 0 {
             self.shared.release(inner);
         }

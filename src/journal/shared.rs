@@ -286,9 +286,11 @@ impl Inner {
         self.trim(keep);
     }
 
-    /// Lets go of durable events beyond `keep` bytes.
+    /// Lets go of durable events: of those that every cursor has taken, and of the others beyond
+    /// `keep` bytes.
     pub(super) fn trim(&mut self, keep: usize) {
-        while self.ring_bytes > keep && self.ring_start < self.synced {
+        let taken = self.cursors.values().copied().min().unwrap_or(0);
+        while self.ring_start < self.synced && (self.ring_start < taken || self.ring_bytes > keep) {
             let Some(held) = self.ring.pop_front() else {
                 break;
             };

@@ -185,7 +185,7 @@ impl Writer {
         let dirty = inner.written > inner.synced;
         let wanted = inner.flush_wanted > inner.synced && inner.written >= inner.flush_wanted;
         let waited = self.dirty.is_some_and(|since| now >= since + SYNC_AFTER);
-        let much = self.unsynced >= self.shared.config.memory_bytes / 4;
+        let much = self.unsynced >= self.shared.config.memory_bytes / 2;
         let rest = inner.next_index() - inner.written;
         if dirty && (wanted || waited || much || inner.closing && rest == 0) {
             return Some(Job::Sync);

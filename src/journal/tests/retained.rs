@@ -56,6 +56,37 @@ async fn what_a_pin_needs_stays_and_the_rest_goes() {
 }
 
 #[tokio::test]
+async fn memory_holds_what_a_cursor_has_not_taken() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let config = JournalConfig {
+        memory_bytes: 16 << 20,
+        ..small(dir.path())
+    };
+    let (journal, _) = open(&config).await;
+    let _kept = journal.pin("kept", 0);
+    let mut fast = journal.cursor(0).expect("from the start");
+    let mut slow = journal.cursor(0).expect("from the start");
+    fill(&journal, 1..=50).await;
+    journal.flush().await.expect("flush");
+    drain(&mut fast).await;
+    assert!(journal.stats().memory_bytes > 0, "for the slow one");
+    assert_eq!(seqs_of(&drain(&mut slow).await), 50);
+    assert_eq!(journal.stats().memory_bytes, 0);
+
+    fill(&journal, 51..=100).await;
+    drain(&mut fast).await;
+    drain(&mut slow).await;
+    journal.flush().await.expect("flush");
+    assert_eq!(
+        journal.stats().memory_bytes,
+        0,
+        "also what was taken before"
+    );
+    let again = drain(&mut journal.cursor(0).expect("kept on disk")).await;
+    assert_eq!(seqs_of(&again), 100);
+}
+
+#[tokio::test]
 async fn sinks_that_end_one_after_another_lose_nothing_to_each_other() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = small(dir.path());
