@@ -88,9 +88,10 @@ impl Inbox {
         Ok(read)
     }
 
-    /// Whether the last fill left no space: there is probably more to read at once.
+    /// Whether the next fill has to grow the buffer for more than what is waiting in it: there is
+    /// probably more to read at once, and messages are to be taken first.
     pub(crate) fn is_full(&self) -> bool {
-        self.end == self.buffer.len()
+        self.end - self.start > CAPACITY - SPACE
     }
 
     fn make_space(&mut self) {
@@ -165,6 +166,23 @@ mod tests {
                 "memory is given back"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_gulp_of_small_messages_does_not_grow_the_buffer() {
+        let stream = message(b'd', &[7; 1000]).repeat(10_000);
+        let (mut rest, mut taken) = (&stream[..], 0);
+        let mut inbox = Inbox::new();
+        while !rest.is_empty() {
+            while !inbox.is_full() && !rest.is_empty() {
+                inbox.fill(&mut rest).await.expect("memory");
+            }
+            while inbox.take().expect("well-formed").is_some() {
+                taken += 1;
+            }
+            assert_eq!(inbox.buffer.len(), CAPACITY);
+        }
+        assert_eq!(taken, 10_000);
     }
 
     #[tokio::test]
