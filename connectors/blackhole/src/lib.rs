@@ -3,8 +3,8 @@
 //!
 //! # What it guarantees
 //!
-//! The checkpoint, the joined tables and the finished chunks are one small file, replaced as a whole: after a crash the
-//! pipeline goes on where it was, like with any other sink. Rows are looked at by nobody.
+//! The checkpoint, the joined tables and the finished chunks are one small file, to which each commit adds a line: after
+//! a crash the pipeline goes on where it was, like with any other sink. Rows are looked at by nobody.
 //!
 //! Leaves everything else to the engine: it is driven as every sink is, so that what it shows of speed is what any sink
 //! is given.
@@ -20,7 +20,7 @@ use cdc_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use notes::{Joined, Notes};
+use notes::{Change, Copied, Joined, Notes};
 
 /// Settings of a sink that keeps nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Sink for Blackhole {
 
     async fn joined(&mut self) -> Result<Vec<JoinedTable>> {
         self.notes.with(|kept| {
-            let joined = kept.joined.iter().map(|joined| JoinedTable {
+            let joined = kept.joined.values().map(|joined| JoinedTable {
                 table: Arc::clone(&joined.table),
                 copy: joined.copy,
             });
@@ -96,24 +96,13 @@ impl Sink for Blackhole {
     }
 
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let (joins, leaving) = (
-            std::mem::take(&mut self.joins),
-            std::mem::take(&mut self.leaving),
-        );
-        self.notes
-            .change(|kept| {
-                kept.checkpoint = Some(checkpoint.clone());
-                for join in joins {
-                    kept.copies.remove(&join.copy);
-                    kept.joined
-                        .retain(|joined| joined.table.id != join.table.id);
-                    kept.joined.push(join);
-                }
-                kept.joined
-                    .retain(|joined| !leaving.contains(&joined.table.id));
-                Ok(())
-            })
-            .await
+        let change = Change {
+            checkpoint: Some(checkpoint.clone()),
+            joined: std::mem::take(&mut self.joins),
+            left: std::mem::take(&mut self.leaving),
+            ..Change::default()
+        };
+        self.notes.change(|_| Ok(change)).await
     }
 
     async fn rollback(&mut self) -> Result<()> {
@@ -125,8 +114,8 @@ impl Sink for Blackhole {
     async fn copy(&mut self, _: &Arc<TableSchema>, copy: CopyId) -> Result<Box<dyn TableCopy>> {
         self.notes
             .change(|kept| {
-                kept.copies.entry(copy).or_default();
-                Ok(())
+                let copied = kept.copies.get(&copy).cloned();
+                Ok(of_copies([(copy, Some(copied.unwrap_or_default()))]))
             })
             .await?;
         let notes = self.notes.clone();
@@ -155,8 +144,8 @@ impl Sink for Blackhole {
     async fn discard_copies(&mut self, keep: &[CopyId]) -> Result<()> {
         self.notes
             .change(|kept| {
-                kept.copies.retain(|copy, _| keep.contains(copy));
-                Ok(())
+                let over = kept.copies.keys().filter(|copy| !keep.contains(copy));
+                Ok(of_copies(over.map(|copy| (*copy, None))))
             })
             .await
     }
@@ -170,6 +159,13 @@ impl Sink for Blackhole {
     }
 }
 
+fn of_copies(copies: impl IntoIterator<Item = (CopyId, Option<Copied>)>) -> Change {
+    Change {
+        copies: copies.into_iter().collect(),
+        ..Change::default()
+    }
+}
+
 /// A copy of which only the finished chunks are known.
 #[derive(Debug)]
 struct Copying {
@@ -178,13 +174,14 @@ struct Copying {
 }
 
 impl Copying {
-    async fn progressed(&self, change: impl FnOnce(&mut notes::Copied)) -> Result<()> {
+    async fn progressed(&self, change: impl FnOnce(&mut Copied)) -> Result<()> {
         let copy = self.copy;
         self.notes
             .change(|kept| {
-                let copied = kept.copies.get_mut(&copy);
-                change(copied.ok_or_else(|| Error::transient("the copy was given up"))?);
-                Ok(())
+                let copied = kept.copies.get(&copy).cloned();
+                let mut copied = copied.ok_or_else(|| Error::transient("the copy was given up"))?;
+                change(&mut copied);
+                Ok(of_copies([(copy, Some(copied))]))
             })
             .await
     }

@@ -81,6 +81,46 @@ async fn copies_that_are_discarded_cannot_join() {
 }
 
 #[tokio::test]
+async fn a_commit_costs_a_line_and_the_file_does_not_grow_for_ever() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("nothing.json");
+    let size = || std::fs::metadata(&path).map_or(0, |file| file.len());
+    let mut sink = opened(&path).await;
+    for id in 0..100 {
+        sink.copy(&table(id), CopyId(id)).await.expect("a copy");
+        sink.join(&table(id), CopyId(id)).await.expect("is there");
+    }
+    sink.commit(&checkpoint(1)).await.expect("committed");
+    let before = size();
+    sink.commit(&checkpoint(2)).await.expect("committed");
+    assert!(size() - before < 200, "not all the tables again");
+    for seq in 3..500 {
+        sink.commit(&checkpoint(seq)).await.expect("committed");
+        assert!(size() < 3 * before);
+    }
+    let mut sink = opened(&path).await;
+    assert_eq!(joined(&mut sink).await.len(), 100);
+    let last = sink.committed().await.expect("open");
+    assert_eq!(last, Some(checkpoint(499)));
+}
+
+#[tokio::test]
+async fn a_line_that_was_not_written_whole_says_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("nothing.json");
+    let mut sink = opened(&path).await;
+    sink.commit(&checkpoint(1)).await.expect("committed");
+    sink.commit(&checkpoint(2)).await.expect("committed");
+    let whole = std::fs::read(&path).expect("is there");
+    std::fs::write(&path, &whole[..whole.len() - 1]).expect("written");
+    let mut sink = opened(&path).await;
+    assert_eq!(sink.committed().await.expect("open"), Some(checkpoint(1)));
+    sink.commit(&checkpoint(3)).await.expect("committed");
+    let mut sink = opened(&path).await;
+    assert_eq!(sink.committed().await.expect("open"), Some(checkpoint(3)));
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_used_is_an_error_with_its_remedy() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("nothing.json");
