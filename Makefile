@@ -43,9 +43,9 @@ test: setup ## formatting, lints, documentation, unit, conformance and integrati
 	cargo build --locked --bin cdc
 	cargo test --workspace --locked --no-fail-fast
 
-bench: setup ## speed beside the floors: W="W1 W2 W3 W4" INTO=duckdb,kafka ROWS=5000000 PAIRS=3 BASE=commit; LATENCY=1, GROWTH=1, QUIET=1
+bench: setup ## speed beside the floors: W="W1 W2 W3 W4" INTO=duckdb,kafka ROWS=5000000 PAIRS=3 BASE=commit; LATENCY=1, GROWTH=1 (ONLY=tables), QUIET=1
 	cargo build --release --locked --workspace --bins
-	@$(CARGO_TARGET_DIR)/release/bench --rows $(ROWS) --pairs $(PAIRS) $(if $(INTO),--into $(INTO)) $(if $(BASE),--base $(BASE)) \
+	@$(CARGO_TARGET_DIR)/release/bench --rows $(ROWS) --pairs $(PAIRS) $(if $(INTO),--into $(INTO)) $(if $(BASE),--base $(BASE)) $(if $(ONLY),--only "$(ONLY)") \
 		$(if $(LATENCY)$(GROWTH)$(QUIET),$(if $(LATENCY),latency) $(if $(GROWTH),growth) $(if $(QUIET),idle huge),$(W))
 
 torture: setup ## the crash oracle: SEEDS=1..100 (or 7 or 3,9) SOURCE=postgres (or postgres-15, postgres-18, mysql, mariadb)

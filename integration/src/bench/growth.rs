@@ -113,7 +113,11 @@ pub(super) async fn measure(wish: &Wish, report: &mut Report) -> Result<(), Stri
     let changes = (wish.rows / 25).max(1_000);
     let broker = broker(&wish.into).await;
     let server = postgres::server(wish).await;
-    for shape in shapes(changes, &wish.into) {
+    let wanted = |shape: &Shape| match &wish.only {
+        Some(only) => shape.name.contains(only.as_str()),
+        None => true,
+    };
+    for shape in shapes(changes, &wish.into).into_iter().filter(wanted) {
         let figure = drain(&server, wish.pairs, &shape, broker.as_ref()).await?;
         report.figures.push(figure);
     }
@@ -127,7 +131,7 @@ fn shapes(changes: u64, into: &[Target]) -> Vec<Shape> {
     };
     // Each has some changes.
     let few = |tables: &u64| tables * 10 <= changes;
-    for tables in [1, 10, 100, 1_000].into_iter().filter(few) {
+    for tables in [1, 10, 100, 1_000, 5_000].into_iter().filter(few) {
         add(format!("{tables} tables"), changes, &|it| {
             it.tables = tables
         });

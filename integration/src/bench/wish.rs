@@ -7,7 +7,7 @@ use crate::mysql::Flavor;
 
 /// How the program is used.
 pub const USAGE: &str = "bench [--rows N] [--pairs N] [--into blackhole,parquet,duckdb,kafka] [--postgres VERSION] \
-    [--mariadb] [--rates 100,1000,5000] [--seconds N] [--base COMMIT|FILE] [--results FOLDER] \
+    [--mariadb] [--rates 100,1000,5000] [--seconds N] [--only AXIS] [--base COMMIT|FILE] [--results FOLDER] \
     [W1|W2|W3|W4|latency|growth|idle|huge]...";
 
 /// Something to measure.
@@ -50,6 +50,8 @@ pub struct Wish {
     pub rates: Vec<u32>,
     /// How long each rate is kept up, and how long an idle pipeline is looked at.
     pub seconds: u64,
+    /// What names the shapes of growth that are measured; `None`: all.
+    pub only: Option<String>,
     /// A commit or a file of an earlier run to compare with.
     pub base: Option<String>,
     /// Where the figures are kept.
@@ -67,6 +69,7 @@ impl Default for Wish {
             flavor: Flavor::MySql,
             rates: vec![100, 1_000, 5_000],
             seconds: 20,
+            only: None,
             base: None,
             results: results(),
         }
@@ -93,6 +96,7 @@ impl Wish {
                 "--mariadb" => wish.flavor = Flavor::MariaDb,
                 "--rates" => wish.rates = list(&value()?, number)?,
                 "--into" => wish.into = list(&value()?, Target::named)?,
+                "--only" => wish.only = Some(value()?),
                 "--base" => wish.base = Some(value()?),
                 "--results" => wish.results = value()?.into(),
                 work => works.push(named(work)?),
