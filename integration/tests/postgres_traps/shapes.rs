@@ -67,6 +67,36 @@ async fn columns_that_exchange_their_names_keep_their_values_although_the_daemon
     }
 }
 
+/// Its rows begin with other values, and nothing in the log tells the two apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_dropped_and_added_again_stops_the_table_with_the_remedy() {
+    for version in versions() {
+        let mut scene = Scene::streaming(version, REWRITTEN).await;
+        scene.execute("INSERT INTO shop.t VALUES (0, 0)").await;
+        scene.assert_equal().await;
+        scene
+            .execute(
+                "ALTER TABLE shop.t DROP v; ALTER TABLE shop.t ADD v int DEFAULT 7;
+                 INSERT INTO shop.t (id) VALUES (-1); INSERT INTO shop.other VALUES (1)",
+            )
+            .await;
+        let said = scene.daemon.refused(&["wait", "--timeout", "60s"]);
+        assert!(
+            said.contains("`v` was dropped and is there again"),
+            "{said}"
+        );
+        equal_or_mended(&mut scene, "shop.t", "dropped and added").await;
+        // Of another type it is known.
+        scene
+            .execute(
+                "ALTER TABLE shop.t DROP v; ALTER TABLE shop.t ADD v text DEFAULT 'Zaphod';
+                 INSERT INTO shop.t (id) VALUES (-2)",
+            )
+            .await;
+        scene.assert_equal_by_statement().await;
+    }
+}
+
 /// Statements after which every existing row of `shop.t` has another value, none of which is in the log.
 const REWRITES: [(u32, &str); 3] = [
     (

@@ -5,10 +5,14 @@
 //! one that is there both before and after was there in between. So the two lists are aligned in order, as sequences
 //! are (Needleman and Wunsch, 1970), and names decide only where that leaves a choice: which of several dropped
 //! columns it was.
+//!
+//! Of a table that no row has come of since its copy nothing is known before: then the catalog's column is taken where
+//! one was dropped and added again under its name. That is wrong for rows from before the drop, if any come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::iter::zip;
 
-use cdc_api::TableSchema;
+use cdc_api::{Column, Error, Result, TableSchema};
 
 use super::shapes::catalog_column;
 use crate::catalog::CatalogTable;
@@ -31,22 +35,34 @@ struct Candidate {
 }
 
 /// The attnums of the columns that were sent, ascending. `None` where it is not clear which one it was.
+///
+/// # Errors
+/// Where that matters: a column is gone and there is another of its name and type, which begins with other values.
 pub(super) fn attnums(
     sent: &[RelationColumn<'_>],
     catalog: Option<&CatalogTable>,
     known: Option<&TableSchema>,
-) -> Vec<Option<i16>> {
-    let before: BTreeMap<i16, &str> = known
+    named: &HashMap<(u32, i32), String>,
+) -> Result<Vec<Option<i16>>> {
+    let before: BTreeMap<i16, &Column> = known
         .iter()
         .flat_map(|table| &table.columns)
-        .filter_map(|it| Some((i16::try_from(it.id?).ok()?, it.name.as_str())))
+        .filter_map(|it| Some((i16::try_from(it.id?).ok()?, it)))
         .collect();
     let candidates = candidates(catalog, &before);
+    let now = |column: &RelationColumn<'_>| catalog_column(column, catalog);
+    let was = |column: &RelationColumn<'_>, before: &Column| {
+        let type_name = match now(column) {
+            Some(now) => Some(&now.type_name),
+            None => named.get(&(column.type_oid, column.typmod)),
+        };
+        before.name == column.name && type_name.is_some_and(|it| *it == before.source_type)
+    };
     let scores = |column: usize, candidate: usize| {
         let (column, attnum) = (&sent[column], candidates[candidate].attnum);
-        let then = before.get(&attnum).is_some_and(|it| *it == column.name);
-        let now = catalog_column(column, catalog).is_some_and(|it| it.attnum == attnum);
-        SAME_NAME * (i32::from(then) + i32::from(now))
+        let was = before.get(&attnum).is_some_and(|it| was(column, it));
+        let is = now(column).is_some_and(|it| it.attnum == attnum);
+        SAME_NAME * (i32::from(was) + i32::from(is))
     };
     let (columns, places) = (sent.len(), candidates.len());
     // The best alignment of the columns up to one with the candidates up to one, and of those from them on.
@@ -83,11 +99,25 @@ pub(super) fn attnums(
             .any(|place| up_to[column][place] + UNKNOWN + from[column + 1][place] == best);
         (found.next().is_none() && !unknown).then_some(candidates[first].attnum)
     };
-    (0..columns).map(only).collect()
+    let found: Vec<Option<i16>> = (0..columns).map(only).collect();
+    for (column, found) in zip(sent, &found) {
+        let other = now(column).filter(|_| found.is_none());
+        let gone = |(attnum, before): (&i16, &&Column)| {
+            was(column, before) && other.is_some_and(|other| other.attnum != *attnum)
+        };
+        if before.iter().any(gone) {
+            return Err(Error::data(format!(
+                "column `{}` was dropped and is there again, and the log does not say which of the two its \
+                 rows have",
+                column.name
+            )));
+        }
+    }
+    Ok(found)
 }
 
 /// All that the table has and had, by the catalog; of a table that is gone, what was known.
-fn candidates(catalog: Option<&CatalogTable>, before: &BTreeMap<i16, &str>) -> Vec<Candidate> {
+fn candidates(catalog: Option<&CatalogTable>, before: &BTreeMap<i16, &Column>) -> Vec<Candidate> {
     let optional = |attnum| Candidate {
         attnum,
         passed: 0,
@@ -116,7 +146,7 @@ fn candidates(catalog: Option<&CatalogTable>, before: &BTreeMap<i16, &str>) -> V
 
 #[cfg(test)]
 mod tests {
-    use cdc_api::{Column, Identity, TableId, TableName};
+    use cdc_api::{Identity, TableId, TableName};
 
     use super::*;
     use crate::catalog::{CatalogColumn, ReplicaIdentity};
@@ -183,7 +213,8 @@ mod tests {
 
     fn found(sent_names: &[&str], now: &[&str], known: Option<&TableSchema>) -> Vec<Option<i16>> {
         let columns: Vec<_> = sent_names.iter().map(|name| sent(name)).collect();
-        attnums(&columns, Some(&catalog(now)), known)
+        let named = HashMap::from([((INT4, -1), "integer".to_owned())]);
+        attnums(&columns, Some(&catalog(now)), known, &named).expect("it is clear")
     }
 
     fn all(numbers: &[i16]) -> Vec<Option<i16>> {
@@ -269,6 +300,27 @@ mod tests {
         // Of a table that is gone.
         let before = known(&[("id", 1), ("a", 2), ("b", 4)]);
         let columns = [sent("id"), sent("b"), sent("a")];
-        assert_eq!(attnums(&columns, None, Some(&before)), all(&[1, 2, 4]));
+        let places = attnums(&columns, None, Some(&before), &HashMap::new());
+        assert_eq!(places.expect("it is clear"), all(&[1, 2, 4]));
+    }
+
+    #[test]
+    fn a_column_that_was_dropped_and_added_again_is_not_guessed() {
+        let before = known(&[("id", 1), ("a", 2)]);
+        let now = catalog(&["id", "", "a"]);
+        let named = HashMap::from([((INT4, -1), "integer".to_owned())]);
+        let places = |columns: &[RelationColumn<'_>], known| {
+            attnums(columns, Some(&now), Some(known), &named)
+        };
+        let error = places(&[sent("id"), sent("a")], &before).expect_err("either of the two");
+        assert!(error.message().contains("`a`"), "{error}");
+        // Of another type it is the other one, and after a new copy the new one is known.
+        let before = known(&[("id", 1), ("a", 3)]);
+        let again = places(&[sent("id"), sent("a")], &before);
+        assert_eq!(again.expect("it is clear"), all(&[1, 3]));
+        let mut before = known(&[("id", 1), ("a", 2)]);
+        before.columns[1].source_type = "text".to_owned();
+        let other = places(&[sent("id"), sent("a")], &before);
+        assert_eq!(other.expect("it is clear"), all(&[1, 3]));
     }
 }

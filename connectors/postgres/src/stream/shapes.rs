@@ -62,7 +62,9 @@ impl Shapes {
             .columns()
             .filter(|sent| !generated(sent.name))
             .collect();
-        let attnums = attnums(&captured, catalog, known);
+        let name = TableName::new(relation.schema, relation.name);
+        let attnums = attnums(&captured, catalog, known, named)
+            .map_err(|error| error.hint(format!("cdc snapshot {name}")).for_table(id))?;
         for (sent, attnum) in zip(&captured, attnums) {
             if sent.key {
                 key.push(columns.len());
@@ -84,7 +86,6 @@ impl Shapes {
         if identity != Identity::Key || same_columns {
             key = catalog_key;
         }
-        let name = TableName::new(relation.schema, relation.name);
         let version = known.map_or(1, |known| known.version + 1);
         let shape = TableSchema::new(id, name, version, columns, key, identity);
         let schema = match self.known.get(&id) {
