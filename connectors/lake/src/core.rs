@@ -322,6 +322,13 @@ impl Core {
             let joins = self.pending.joins.contains_key(&shape.id);
             let replaced = joins && (*name == shape.name || table.left);
             if *id != shape.id && folder == wanted && !replaced {
+                if *name == shape.name {
+                    return Err(Error::unsupported(format!(
+                        "the lake folder `{wanted}` is that of the table that was called {name} before"
+                    ))
+                    .hint(format!("cdc snapshot {name}, and every other table that has stopped"))
+                    .for_table(shape.id));
+                }
                 return Err(Error::unsupported(format!(
                     "{} would have the lake folder `{wanted}`, which {name} has",
                     shape.name

@@ -67,6 +67,36 @@ async fn columns_that_exchange_their_names_keep_their_values_although_the_daemon
     }
 }
 
+/// Tables keep what they are when they are renamed, also where names change places.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_renamed_keeps_its_rows_under_its_new_name() {
+    for version in versions() {
+        let mut scene = Scene::streaming(version, REWRITTEN).await;
+        scene.assert_equal().await;
+        scene
+            .execute("ALTER TABLE shop.t RENAME TO u; INSERT INTO shop.u VALUES (-1, 1); UPDATE shop.u SET v = -v WHERE id < 10")
+            .await;
+        scene.assert_equal().await;
+        assert!(scene.daemon.terminate().await.success());
+        scene
+            .execute(
+                "BEGIN; ALTER TABLE shop.u RENAME TO neither; ALTER TABLE shop.other RENAME TO u;
+                 ALTER TABLE shop.neither RENAME TO other; INSERT INTO shop.u VALUES (7);
+                 INSERT INTO shop.other VALUES (-2, 2); COMMIT",
+            )
+            .await;
+        scene.daemon.start();
+        // The warehouse makes room; a lake's folder has one table.
+        let said = scene.daemon.refused(&["wait", "--timeout", "60s"]);
+        assert!(said.contains("cdc snapshot shop."), "{said}");
+        assert!(!said.contains("warehouse"), "{said}");
+        let tables = ["shop.u", "shop.other"];
+        let mended = [&["snapshot"], tables.as_slice()].concat();
+        scene.daemon.succeed(&mended).expect("the remedy works");
+        scene.assert_equal().await;
+    }
+}
+
 /// Its rows begin with other values, and nothing in the log tells the two apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_is_dropped_and_added_again_stops_the_table_with_the_remedy() {
