@@ -133,13 +133,25 @@ impl Default for Delivery {
     }
 }
 
-/// Snapshots of a sink that are taken by the clock.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+/// Which snapshots a sink is given unasked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SinkSnapshot {
+    /// Whether a new sink gets the existing rows of the tables that there are; else their changes
+    /// alone. Tables that are found later are copied all the same.
+    pub initial: bool,
     /// When every table is copied anew; `None`: only when asked.
     #[serde(deserialize_with = "units::optional_schedule")]
     pub schedule: Option<Schedule>,
+}
+
+impl Default for SinkSnapshot {
+    fn default() -> Self {
+        Self {
+            initial: true,
+            schedule: None,
+        }
+    }
 }
 
 /// What happens to a sink when one of its tables fails.

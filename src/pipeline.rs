@@ -14,6 +14,7 @@
 //! watches, and in bounded channels.
 
 mod acknowledge;
+mod adopt;
 mod backoff;
 mod board;
 mod capture;
@@ -322,7 +323,7 @@ fn remember(state: &State, name: &str, identity: &cdc_api::SourceIdentity) -> Re
 /// none has a gap; at the source's origin when no sink has one either.
 async fn start_of_empty_journal(shared: &Shared, sinks: &mut [SinkParts]) -> Result<Checkpoint> {
     let mut smallest: Option<Checkpoint> = None;
-    for parts in sinks {
+    for parts in sinks.iter_mut() {
         parts.sink.open().await?;
         if let Some(checkpoint) = parts.sink.committed().await?
             && smallest
@@ -332,10 +333,16 @@ async fn start_of_empty_journal(shared: &Shared, sinks: &mut [SinkParts]) -> Res
             smallest = Some(checkpoint);
         }
     }
-    match smallest {
-        Some(checkpoint) => Ok(checkpoint),
-        None => shared.source.origin().await,
+    if let Some(checkpoint) = smallest {
+        return Ok(checkpoint);
     }
+    let origin = shared.source.origin().await?;
+    // Whose readers have the rows up to here from elsewhere must not begin later than the stream.
+    for parts in sinks.iter_mut().filter(|it| !it.delivery.snapshot.initial) {
+        let (name, delivery) = (&parts.name, &parts.delivery);
+        adopt::first_commit(shared, name, delivery, parts.sink.as_mut(), &origin).await?;
+    }
+    Ok(origin)
 }
 
 /// Whether every table is whole or has stopped, and which have stopped.

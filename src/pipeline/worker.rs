@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::tables::{Table, UnderWay};
+use super::adopt;
 use super::backoff::Backoff;
 use super::board::SinkBoard;
 use super::catch_up::CatchUp;
@@ -305,8 +306,8 @@ impl Worker {
             .clone()
             .ok_or_else(|| Error::internal("the journal has no start"))?;
         tracing::info!(sink = %self.name, seq = start.seq, "sink is new");
-        self.shared.state.remove_sink(&self.name)?;
-        self.sink.commit(&start).await?;
+        let (name, delivery) = (&self.name, &self.delivery);
+        adopt::first_commit(&self.shared, name, delivery, self.sink.as_mut(), &start).await?;
         Ok(start)
     }
 
@@ -551,7 +552,7 @@ async fn until(instant: Option<Instant>) {
 
 impl Captured {
     /// The captured tables that a sink takes.
-    fn taken<'a>(
+    pub(super) fn taken<'a>(
         &'a self,
         delivery: &'a Delivery,
     ) -> impl Iterator<Item = &'a Arc<cdc_api::TableSchema>> {

@@ -180,6 +180,7 @@ fn every_value_is_the_default() {
         binary,
         failover,
         types,
+        debezium_offset,
         heartbeat_seconds,
     } = full;
     assert_eq!(columns, bare.columns);
@@ -193,6 +194,7 @@ fn every_value_is_the_default() {
     assert_eq!(binary, bare.binary);
     assert_eq!(failover, bare.failover);
     assert_eq!(types, bare.types);
+    assert_eq!(debezium_offset, bare.debezium_offset);
     assert_eq!(heartbeat_seconds, bare.heartbeat_seconds);
 }
 

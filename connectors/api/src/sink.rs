@@ -138,6 +138,20 @@ pub trait Sink: Send {
     /// When the copy is not there.
     async fn join(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()>;
 
+    /// Takes a table as it is: its readers have the existing rows already, from elsewhere, and the
+    /// target gets its changes from the next commit on, of which this is part.
+    ///
+    /// # Errors
+    /// `Config` in sinks that are equal to the source only by a copy.
+    async fn adopt(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        let _ = copy;
+        Err(Error::config(format!(
+            "{} can be read in this sink only after a copy of its rows",
+            table.name
+        ))
+        .hint("leave `snapshot.initial: false` out of the sink"))
+    }
+
     /// Takes a table out of the stream: part of the next commit, after which
     /// [`joined`](Sink::joined) lists it no more. What readers see of it stays as it is. Used
     /// for a table that stopped, so that only a new copy can bring it back. A table that is not

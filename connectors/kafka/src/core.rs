@@ -360,6 +360,19 @@ impl Core {
         replay(session, copy, notes, |parcel| route.send(parcel, 0))
     }
 
+    /// Takes a table whose consumers have its rows already.
+    pub(crate) fn adopt(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        self.usable()?;
+        self.pending.left.remove(&table.id);
+        let joined = Joined {
+            table: Arc::clone(table),
+            copy,
+        };
+        self.pending.tables.insert(table.id, joined);
+        // Its topic is there from now on, or what stands against that is told.
+        self.follow(table)
+    }
+
     pub(crate) fn leave(&mut self, table: TableId) -> Result<()> {
         self.usable()?;
         self.pending.tables.remove(&table);

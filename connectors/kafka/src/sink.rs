@@ -145,6 +145,11 @@ impl Sink for Kafka {
         self.core.run(move |core| core.join(&table, copy)).await
     }
 
+    async fn adopt(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        let table = Arc::clone(table);
+        self.core.run(move |core| core.adopt(&table, copy)).await
+    }
+
     async fn leave(&mut self, table: TableId) -> Result<()> {
         self.core.run(move |core| core.leave(table)).await
     }

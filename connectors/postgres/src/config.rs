@@ -66,6 +66,11 @@ pub struct PostgresConfig {
     /// What types become that Arrow has no exact equal of.
     #[serde(default)]
     pub types: TypeOptions,
+    /// Where Debezium's connector has stopped, as its own stored offset says: what it has sent is
+    /// not sent again. Looked at where the pipeline has no checkpoint yet; `slot` and
+    /// `publication` are then the connector's.
+    #[serde(default)]
+    pub debezium_offset: Option<DebeziumOffset>,
     /// Every so many seconds an empty logical message is written to the log, so that the slot of
     /// a database without traffic moves on beside busy ones; 0 writes none. Seldom needed: idle
     /// slots are moved on by the server's keepalives.
@@ -82,6 +87,22 @@ pub enum Manage {
     Own,
     /// It is used as it is.
     Given,
+}
+
+/// An offset as Debezium's connector for PostgreSQL stores it; of its fields those that count.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DebeziumOffset {
+    /// The place of the last change that it has sent.
+    pub lsn: u64,
+    /// The end of the last transaction that it has sent whole; None before the first.
+    #[serde(default)]
+    pub lsn_commit: Option<u64>,
+    /// The transaction of the last change.
+    #[serde(default, rename = "txId")]
+    pub transaction: Option<u32>,
+    /// Whether its snapshot is complete, where it has just taken one.
+    #[serde(default)]
+    pub snapshot_completed: Option<bool>,
 }
 
 /// Which columns of a table.

@@ -30,6 +30,6 @@ mod storage;
 mod stream;
 mod types;
 
-pub use config::{ColumnChoice, Manage, PostgresConfig};
+pub use config::{ColumnChoice, DebeziumOffset, Manage, PostgresConfig};
 pub use source::PostgresSource;
 pub use types::{ArrayOption, NotANumber, NumericOption, TypeOptions};

@@ -33,6 +33,36 @@ impl FromStr for Lsn {
     }
 }
 
+/// The first changes of a transaction, which somebody else has delivered: the connector whose
+/// place was taken stopped in the middle of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The transaction.
+    pub(crate) xid: u32,
+    /// The place of the last change that is done.
+    pub(crate) upto: Lsn,
+}
+
+impl Part {
+    /// What a position says of it; None where it begins at a transaction, as nearly always.
+    pub(crate) fn of(position: &Position) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Stored {
+            part: StoredPart,
+        }
+        #[derive(Deserialize)]
+        struct StoredPart {
+            xid: u32,
+            upto: String,
+        }
+        let Stored { part } = serde_json::from_str(position.as_str()).ok()?;
+        Some(Self {
+            xid: part.xid,
+            upto: part.upto.parse().ok()?,
+        })
+    }
+}
+
 /// The log that positions count on: which server, on which timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Log {
@@ -47,6 +77,17 @@ impl Log {
     pub(crate) fn at(&self, lsn: Lsn) -> Position {
         Position::new(format!(
             r#"{{"v":1,"lsn":"{lsn}","system":"{}","timeline":{}}}"#,
+            self.system, self.timeline
+        ))
+    }
+
+    /// The same, where `part` of the transaction that comes next is done already.
+    pub(crate) fn within(&self, lsn: Lsn, part: Option<Part>) -> Position {
+        let Some(Part { xid, upto }) = part else {
+            return self.at(lsn);
+        };
+        Position::new(format!(
+            r#"{{"v":1,"lsn":"{lsn}","system":"{}","timeline":{},"part":{{"xid":{xid},"upto":"{upto}"}}}}"#,
             self.system, self.timeline
         ))
     }
@@ -95,6 +136,22 @@ mod tests {
         assert!(position.as_str().contains("16/B374D848"), "{position}");
         let (read, lsn) = Log::read(&position).expect("ours");
         assert_eq!((read, lsn), (log, Lsn(0x16_B374_D848)));
+    }
+
+    #[test]
+    fn a_part_of_a_transaction_survives_being_written_down() {
+        let log = Log {
+            system: "1".to_owned(),
+            timeline: 1,
+        };
+        let part = Part {
+            xid: 7,
+            upto: Lsn(0x1_0000_0002),
+        };
+        let position = log.within(Lsn(3), Some(part));
+        assert_eq!(Part::of(&position), Some(part), "{position}");
+        assert_eq!(Log::read(&position).expect("ours"), (log.clone(), Lsn(3)));
+        assert_eq!(Part::of(&log.within(Lsn(3), None)), None);
     }
 
     #[test]

@@ -19,10 +19,10 @@ use cdc_api::{
 use postgres_protocol::escape::escape_identifier;
 
 use crate::catalog::{self, CatalogTable, Listed, Which};
-use crate::config::{Choices, Manage, PostgresConfig};
+use crate::config::{Choices, DebeziumOffset, Manage, PostgresConfig};
 use crate::connect::Settings;
 use crate::marks::{Marks, next_id};
-use crate::position::{Log, Lsn};
+use crate::position::{Log, Lsn, Part};
 use crate::publication::{self, Member, Operations};
 use crate::replication::command::{self, Lifetime};
 use crate::session::{Purpose, Session};
@@ -352,7 +352,12 @@ impl Source for PostgresSource {
         let lsn = match slot::find(&mut session, name).await? {
             Some(slot) => {
                 slot.usable(&server.settings.database)?;
-                slot.confirmed.unwrap_or_default()
+                let confirmed = slot.confirmed.unwrap_or_default();
+                if let Some(offset) = &server.config.debezium_offset {
+                    session.close().await;
+                    return taken_over(&log, &slot, offset);
+                }
+                confirmed
             }
             None if server.config.manage_slot == Manage::Given => {
                 return Err(
@@ -477,6 +482,30 @@ pub(crate) fn subject(table: &TableSchema) -> Subject {
 /// The oid that a table's id is.
 pub(crate) fn oid(table: TableId) -> u32 {
     u32::try_from(table.0).unwrap_or(0)
+}
+
+/// Right after the last change that Debezium's connector has sent.
+fn taken_over(log: &Log, slot: &slot::Slot, offset: &DebeziumOffset) -> Result<Checkpoint> {
+    if offset.snapshot_completed == Some(false) {
+        return Err(Error::config(
+            "source.debezium_offset: the connector was stopped within its snapshot",
+        )
+        .hint("leave debezium_offset out, and copy the tables"));
+    }
+    let start = offset
+        .lsn_commit
+        .map_or(slot.confirmed.unwrap_or_default(), Lsn);
+    slot.continues(&slot.database, start)?;
+    let part = offset.transaction.map(|xid| Part {
+        xid,
+        upto: Lsn(offset.lsn),
+    });
+    Ok(Checkpoint {
+        position: log.within(start, part),
+        seq: 0,
+        offset: start.0,
+        commit_time: 0,
+    })
 }
 
 /// Whether `position` is of this log, for acknowledging.

@@ -19,6 +19,8 @@ pub struct Event {
     pub key: Option<String>,
     /// Its value, JSON; None of a tombstone.
     pub value: Option<String>,
+    /// What the connector would store when it stopped here, JSON, where the program tells.
+    pub offset: Option<String>,
 }
 
 /// A running engine. Dropped: killed.
@@ -70,7 +72,7 @@ impl Debezium {
         let lines = BufReader::new(child.stdout.take().expect("is piped"));
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                let mut parts = line.splitn(3, '\t').map(str::to_owned);
+                let mut parts = line.splitn(4, '\t').map(str::to_owned);
                 let (Some(topic), Some(key), Some(value)) =
                     (parts.next(), parts.next(), parts.next())
                 else {
@@ -82,6 +84,7 @@ impl Debezium {
                     topic,
                     key: some(key),
                     value: some(value),
+                    offset: parts.next(),
                 });
             }
         });

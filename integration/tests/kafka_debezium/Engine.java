@@ -1,12 +1,17 @@
-// Debezium's own engine: reads its settings from the file that is named, prints topic, key and value of every
-// record, one a line, parted by tabs.
+// Debezium's own engine: reads its settings from the file that is named, prints topic, key, value and stored offset
+// of every record, one a line, parted by tabs.
 
+import io.debezium.engine.ChangeEvent;
 import io.debezium.engine.DebeziumEngine;
 import io.debezium.engine.format.Json;
 import java.io.FileInputStream;
 import java.io.PrintStream;
+import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
 import java.util.Properties;
+import java.util.stream.Collectors;
+import org.apache.kafka.connect.source.SourceRecord;
 
 public class Engine {
     public static void main(String[] arguments) throws Exception {
@@ -17,7 +22,8 @@ public class Engine {
         PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         DebeziumEngine.create(Json.class)
             .using(settings)
-            .notifying(record -> out.println(record.destination() + "\t" + record.key() + "\t" + record.value()))
+            .notifying(record -> out.println(
+                record.destination() + "\t" + record.key() + "\t" + record.value() + "\t" + offset(record)))
             .using((success, message, error) -> {
                 System.err.println("ended: " + message);
                 if (error != null) {
@@ -27,5 +33,19 @@ public class Engine {
             })
             .build()
             .run();
+    }
+
+    private static String offset(ChangeEvent<String, String> event) {
+        try {
+            Method method = event.getClass().getDeclaredMethod("sourceRecord");
+            method.setAccessible(true);
+            Map<String, ?> offset = ((SourceRecord) method.invoke(event)).sourceOffset();
+            return offset.entrySet().stream()
+                .map(entry -> "\"" + entry.getKey() + "\":" + (entry.getValue() instanceof String text
+                    ? "\"" + text + "\"" : String.valueOf(entry.getValue())))
+                .collect(Collectors.joining(",", "{", "}"));
+        } catch (ReflectiveOperationException error) {
+            throw new IllegalStateException(error);
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cdc_api::{CopyId, Error, ErrorKind, Result, TableId, TableName, TableSchema};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::super::adopt;
 use super::super::board::{Meter, TableView};
 use super::super::shared::Captured;
 use super::Worker;
@@ -418,7 +419,7 @@ impl Worker {
 
     /// Where the state database notes since when a table's copy has been captured.
     pub(super) fn captured_key(&self, what: &str, table: TableId) -> String {
-        format!("{what} {} {table}", self.name)
+        adopt::key(&self.name, what, table)
     }
 
     /// Tables that are no longer captured (dropped, or no longer matching) leave; what the sink

@@ -26,7 +26,7 @@ use cdc_database::batches::Batches;
 use super::pgoutput::{Committed, Message, Oids, Relation, split_streamed};
 use super::spool::{Replay, Spool, SpoolFiles};
 use super::table::{RowChange, RowError, TableVersion, Transaction};
-use crate::position::{Log, Lsn};
+use crate::position::{Log, Lsn, Part};
 use crate::types::append::Appender;
 
 /// What [`Decoder::next`] gives.
@@ -92,6 +92,8 @@ pub(crate) struct Decoder {
     committed: Place,
     reported: Place,
     transaction: Option<Transaction>,
+    /// What is done of the transaction that comes first, if that is it.
+    part: Option<Part>,
     tables: Vec<Table>,
     by_oid: HashMap<u32, usize>,
     /// The table of the last row: mostly that of the next.
@@ -131,6 +133,7 @@ impl Decoder {
             committed: place,
             reported: place,
             transaction: None,
+            part: Part::of(&from.position),
             tables: Vec::new(),
             by_oid: HashMap::new(),
             last: (0, usize::MAX),
@@ -429,6 +432,13 @@ impl Decoder {
         if transaction.known {
             return Ok(());
         }
+        // Only the first transaction that has anything for us can be the one; empty ones are told
+        // of by older servers.
+        if self.seq > self.committed.seq
+            || self.part.is_some_and(|part| part.xid == transaction.xid)
+        {
+            self.part = None;
+        }
         self.committed = Place {
             lsn: committed.end_lsn.max(self.committed.lsn),
             seq: self.seq,
@@ -438,6 +448,13 @@ impl Decoder {
             self.close_all()?;
         }
         Ok(())
+    }
+
+    /// Whether a change was delivered before we took over.
+    #[inline]
+    fn is_done(&self, xid: u32, lsn: u64) -> bool {
+        self.part
+            .is_some_and(|part| part.xid == xid && lsn <= part.upto.0)
     }
 
     #[inline]
@@ -468,7 +485,7 @@ impl Decoder {
         let transaction = self
             .transaction
             .ok_or_else(|| unexpected("a change outside of a transaction"))?;
-        if transaction.known {
+        if transaction.known || self.is_done(transaction.xid, lsn) {
             return Ok(());
         }
         let Some(index) = self.table(lsn, body, oid)? else {
@@ -519,7 +536,7 @@ impl Decoder {
         let transaction = self
             .transaction
             .ok_or_else(|| unexpected("a change outside of a transaction"))?;
-        if transaction.known {
+        if transaction.known || self.is_done(transaction.xid, lsn) {
             return Ok(());
         }
         let mut emptied = Vec::new();

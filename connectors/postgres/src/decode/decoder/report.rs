@@ -72,7 +72,7 @@ impl Decoder {
     pub(super) fn report(&mut self) {
         self.reported = self.committed;
         self.events.push_back(ChangeEvent::Commit(Checkpoint {
-            position: self.log.at(Lsn(self.committed.lsn)),
+            position: self.log.within(Lsn(self.committed.lsn), self.part),
             seq: self.committed.seq,
             offset: self.committed.lsn,
             commit_time: self.committed.time,

@@ -675,3 +675,56 @@ fn an_idle_step_is_reported_before_the_first_rows_of_a_transaction() {
         .filter(|it| matches!(it, ChangeEvent::Commit(_)));
     assert_eq!(commits.count(), 1);
 }
+
+/// Of every row its transaction and its place, in order.
+fn places(events: &[ChangeEvent]) -> Vec<(cdc_api::TransactionId, u64)> {
+    let mut places = Vec::new();
+    for event in events {
+        let ChangeEvent::Rows(batch) = event else {
+            continue;
+        };
+        for row in 0..batch.len() {
+            let mut runs = batch.transactions.iter();
+            let run = runs.find(|run| row < run.end as usize).expect("has one");
+            places.push((batch.seq[row], run.id.clone(), batch.offset[row]));
+        }
+    }
+    places.sort_by_key(|it| it.0);
+    places.into_iter().map(|(_, id, lsn)| (id, lsn)).collect()
+}
+
+#[test]
+fn what_another_has_delivered_of_the_first_transaction_is_passed_over() {
+    let all = places(&told(STORY_LOG, &checkpoint(0, 0), EAGER));
+    let first = all[0].0.clone();
+    let cdc_api::TransactionId::Number(xid) = first else {
+        panic!("{first:?}")
+    };
+    let xid = u32::try_from(xid).expect("a number of PostgreSQL");
+    for (_, upto) in all.iter().filter(|it| it.0 == first) {
+        let part = Part {
+            xid,
+            upto: Lsn(*upto),
+        };
+        let from = Checkpoint {
+            position: log().within(Lsn(0), Some(part)),
+            ..checkpoint(0, 0)
+        };
+        for log in [STORY_LOG, STORY_STREAMED_LOG] {
+            let events = told(log, &from, EAGER);
+            let commit = events.iter().rev().find_map(|event| match event {
+                ChangeEvent::Commit(checkpoint) => Some(&checkpoint.position),
+                _ => None,
+            });
+            assert_eq!(Part::of(commit.expect("commits")), None, "it is done");
+            if log == STORY_LOG {
+                let rest: Vec<_> = all
+                    .iter()
+                    .filter(|it| it.0 != first || it.1 > *upto)
+                    .cloned()
+                    .collect();
+                assert_eq!(places(&events), rest);
+            }
+        }
+    }
+}
