@@ -7,11 +7,16 @@ use std::time::Duration;
 use cdc_integration::daemon::Daemon;
 use cdc_integration::kafka::debezium::{Debezium, Event};
 use cdc_integration::kafka::{Kafka, consume, produce};
+use cdc_integration::mysql::{Flavor, Mysql};
 use cdc_integration::postgres::Wanted;
 use cdc_integration::scene::{LIMIT, Scene};
-use cdc_integration::server::Server;
+use cdc_integration::server::{Server, Session as _};
 use cdc_integration::{eventually, free_port};
 use serde_json::Value;
+use tokio::sync::Mutex;
+
+/// One server and one connector at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// How many places the connector is stopped at.
 const STOPS: usize = 9;
@@ -29,50 +34,39 @@ fn change(key: Option<&String>, value: Option<&String>) -> Change {
     (key.cloned(), value)
 }
 
+/// Rows that are there before, and so records of the connector's snapshot.
+const ROWS: usize = 6;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connector_that_stopped_anywhere_is_gone_on_from() {
+async fn a_connector_of_postgres_that_stopped_anywhere_is_gone_on_from() {
+    let _turn = TURN.lock().await;
     let scene = Scene::new(
         Wanted::version(18),
         "CREATE TABLE shop.a (id int PRIMARY KEY, v text); CREATE TABLE shop.b (id int PRIMARY KEY, n int); \
          INSERT INTO shop.a SELECT i, 'existing' FROM generate_series(1, 5) i; INSERT INTO shop.b VALUES (0, 0)",
     )
     .await;
-    let broker = Kafka::start().await;
     let port = scene.server.port().to_string();
-    let settings = [
-        ("name", "engine"),
+    let debezium = connector(&[
         (
             "connector.class",
             "io.debezium.connector.postgresql.PostgresConnector",
         ),
-        (
-            "offset.storage",
-            "org.apache.kafka.connect.storage.MemoryOffsetBackingStore",
-        ),
-        // Whatever it stops at below, its slot has not gone beyond.
-        ("offset.flush.interval.ms", "3600000"),
-        ("database.hostname", "127.0.0.1"),
         ("database.port", &port),
         ("database.user", "postgres"),
         ("database.password", "x"),
         ("database.dbname", "postgres"),
-        ("topic.prefix", "shop"),
         ("schema.include.list", "shop"),
         ("plugin.name", "pgoutput"),
         ("slot.name", "debezium"),
-        ("key.converter.schemas.enable", "false"),
-        ("value.converter.schemas.enable", "false"),
-        ("converter.schemas.enable", "false"),
-    ];
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_debezium/Engine.java");
-    let debezium = Debezium::start(&program, &settings);
+    ]);
     eventually("Debezium streams", Duration::from_secs(240), || async {
         let streams = "SELECT active FROM pg_replication_slots WHERE slot_name = 'debezium'";
         match (
             debezium.events().len(),
             scene.server.value(streams).await.as_deref(),
         ) {
-            (6.., Some("t")) => Ok(()),
+            (ROWS.., Some("t")) => Ok(()),
             (events, _) => Err(format!("{events} records\n{}", debezium.log())),
         }
     })
@@ -82,24 +76,9 @@ async fn a_connector_that_stopped_anywhere_is_gone_on_from() {
         let copy = format!("SELECT pg_copy_logical_replication_slot('debezium', 'cut{number}')");
         scene.execute(&copy).await;
     }
-    traffic(&scene).await;
-    eventually(
-        "Debezium has sent all",
-        Duration::from_secs(240),
-        || async {
-            let events = debezium.events();
-            let last = events
-                .iter()
-                .any(|it| it.key.as_deref() == Some(r#"{"id":9999}"#));
-            if last {
-                Ok(())
-            } else {
-                Err(format!("{} records", events.len()))
-            }
-        },
-    )
-    .await;
-    let events = debezium.events();
+    let insert = "INSERT INTO shop.a SELECT i, 'one' FROM generate_series({id}, {id} + 3) i";
+    traffic(&scene.server, insert).await;
+    let events = all_of(&debezium).await;
     drop(debezium);
     eventually("its slot is free", LIMIT, || async {
         let active = "SELECT active FROM pg_replication_slots WHERE slot_name = 'debezium'";
@@ -109,36 +88,129 @@ async fn a_connector_that_stopped_anywhere_is_gone_on_from() {
         }
     })
     .await;
-    // After its snapshot, in the middle of transactions, at the ends of some, and at the very end.
-    let (rows, all) = (6, events.len());
+    let url = scene.server.url("postgres", "postgres");
+    gone_on_from(&events, |number| {
+        format!(
+            "type: postgres\n  url: {url}\n  slot: cut{number}\n  publication: dbz_publication\n  \
+             manage_slot: given\n  manage_publication: given"
+        )
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_of_mysql_that_stopped_anywhere_is_gone_on_from() {
+    let _turn = TURN.lock().await;
+    let scene = Scene::on(
+        Mysql::start(Flavor::MySql).await,
+        "CREATE TABLE shop.a (id int PRIMARY KEY, v text); CREATE TABLE shop.b (id int PRIMARY KEY, n int); \
+         INSERT INTO shop.a VALUES (1, 'x'), (2, 'x'), (3, 'x'), (4, 'x'), (5, 'x'); INSERT INTO shop.b VALUES (0, 0)",
+    )
+    .await;
+    let port = scene.server.port().to_string();
+    let debezium = connector(&[
+        (
+            "connector.class",
+            "io.debezium.connector.mysql.MySqlConnector",
+        ),
+        ("database.port", &port),
+        ("database.user", "root"),
+        ("database.server.id", "7777"),
+        ("database.include.list", "shop"),
+        ("include.schema.changes", "false"),
+        ("driver.allowPublicKeyRetrieval", "true"),
+        (
+            "schema.history.internal",
+            "io.debezium.relational.history.MemorySchemaHistory",
+        ),
+    ]);
+    eventually("Debezium streams", Duration::from_secs(240), || async {
+        let log = debezium.log();
+        match (
+            debezium.events().len(),
+            log.contains("BinaryLogClient connect\nINFO: Connected"),
+        ) {
+            (ROWS.., true) => Ok(()),
+            (events, _) => Err(format!("{events} records\n{log}")),
+        }
+    })
+    .await;
+    let insert = "INSERT INTO shop.a VALUES ({id}, 'one'), ({id} + 1, 'one'), ({id} + 2, 'one'), ({id} + 3, 'one')";
+    traffic(&scene.server, insert).await;
+    let events = all_of(&debezium).await;
+    drop(debezium);
+    let url = Mysql::url_at(scene.server.port());
+    gone_on_from(&events, |_| format!("type: mysql\n  url: {url}")).await;
+}
+
+/// Debezium's engine, which never says to the server that it has stored anything.
+fn connector(own: &[(&str, &str)]) -> Debezium {
+    let mut settings = vec![
+        ("name", "engine"),
+        (
+            "offset.storage",
+            "org.apache.kafka.connect.storage.MemoryOffsetBackingStore",
+        ),
+        ("offset.flush.interval.ms", "3600000"),
+        ("database.hostname", "127.0.0.1"),
+        ("topic.prefix", "shop"),
+        ("key.converter.schemas.enable", "false"),
+        ("value.converter.schemas.enable", "false"),
+        ("converter.schemas.enable", "false"),
+    ];
+    settings.extend_from_slice(own);
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_debezium/Engine.java");
+    Debezium::start(&program, &settings)
+}
+
+/// The connector's records, the last of which has the key 9999.
+async fn all_of(debezium: &Debezium) -> Vec<Event> {
+    eventually(
+        "Debezium has sent all",
+        Duration::from_secs(240),
+        || async {
+            let events = debezium.events();
+            let last = events
+                .iter()
+                .any(|it| it.key.as_deref() == Some(r#"{"id":9999}"#));
+            if last {
+                Ok(events)
+            } else {
+                Err(format!("{} records", events.len()))
+            }
+        },
+    )
+    .await
+}
+
+/// The daemon goes on after its snapshot, in the middle of transactions, at the ends of some, and at the very end.
+async fn gone_on_from(events: &[Event], source: impl Fn(usize) -> String) {
+    let broker = Kafka::start().await;
+    let all = events.len();
     let stops: [usize; STOPS] = [
-        rows,
-        rows + 1,
-        rows + 9,
-        rows + 23,
-        rows + 24,
-        rows + 31,
+        ROWS,
+        ROWS + 1,
+        ROWS + 9,
+        ROWS + 23,
+        ROWS + 24,
+        ROWS + 31,
         all - 7,
         all - 1,
         all,
     ];
-    for stop in stops.into_iter().enumerate() {
-        goes_on(&scene, &broker, &events, stop).await;
+    for (number, stop) in stops.into_iter().enumerate() {
+        goes_on(&source(number), &broker, events, (number, stop)).await;
     }
 }
 
-/// Transactions over both tables, some of them side by side.
-async fn traffic(scene: &Scene) {
-    let (one, two) = (scene.server.session().await, scene.server.session().await);
+/// Transactions over both tables, some of them side by side, and at the end one that is known.
+async fn traffic<S: Server + Sync>(server: &S, insert: &str) {
+    let (one, two) = (Server::session(server).await, Server::session(server).await);
     for round in 1..=8 {
         let id = round * 100;
-        for (session, statement) in [
-            (
-                &one,
-                format!(
-                    "BEGIN; INSERT INTO shop.a SELECT i, 'one' FROM generate_series({id}, {id} + 3) i"
-                ),
-            ),
+        let insert = insert.replace("{id}", &id.to_string());
+        for (session, statements) in [
+            (&one, format!("BEGIN; {insert}")),
             (
                 &two,
                 format!(
@@ -163,17 +235,15 @@ async fn traffic(scene: &Scene) {
             ),
             (&two, format!("INSERT INTO shop.b VALUES ({id} + 2, 3)")),
         ] {
-            session
-                .batch_execute(&statement)
-                .await
-                .expect("is executed");
+            let done = session.execute(&statements).await;
+            done.unwrap_or_else(|refusal| panic!("{statements}: {}", refusal.text));
         }
     }
-    scene.execute("INSERT INTO shop.b VALUES (9999, 0)").await;
+    server.execute("INSERT INTO shop.b VALUES (9999, 0)").await;
 }
 
 /// Debezium's first `stop` records are in topics; the daemon brings the rest.
-async fn goes_on(scene: &Scene, broker: &Kafka, events: &[Event], (number, stop): (usize, usize)) {
+async fn goes_on(source: &str, broker: &Kafka, events: &[Event], (number, stop): (usize, usize)) {
     let name = format!("cut{number}");
     let sent: Vec<_> = events[..stop]
         .iter()
@@ -184,12 +254,9 @@ async fn goes_on(scene: &Scene, broker: &Kafka, events: &[Event], (number, stop)
         .collect();
     produce(&broker.brokers(), &sent);
     let mut daemon = Daemon::with_config(&format!(
-        "name: {name}\ndata_dir: ./data\nsource:\n  type: postgres\n  url: {}\n  tables: [\"shop.*\"]\n  \
-         slot: {name}\n  publication: dbz_publication\n  manage_slot: given\n  manage_publication: given\n  \
-         debezium_offset: {}\n\
+        "name: {name}\ndata_dir: ./data\nsource:\n  {source}\n  tables: [\"shop.*\"]\n  debezium_offset: {}\n\
          sinks:\n  events:\n    type: kafka\n    brokers: {}\n    snapshot:\n      initial: false\n\
          admin:\n  listen: 127.0.0.1:{}\n",
-        scene.server.url("postgres", "postgres"),
         events[stop - 1].offset.as_deref().expect("is told"),
         broker.brokers(),
         free_port()

@@ -40,6 +40,31 @@ pub struct MysqlConfig {
     /// What types become that Arrow has no exact equal of.
     #[serde(default)]
     pub types: TypeOptions,
+    /// Where Debezium's connector has stopped, as its own stored offset says: what it has sent is
+    /// not sent again. Looked at where the pipeline has no checkpoint yet. MySQL alone.
+    #[serde(default)]
+    pub debezium_offset: Option<DebeziumOffset>,
+}
+
+/// An offset as Debezium's connector for MySQL stores it; of its fields those that count.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DebeziumOffset {
+    /// The log's file in which its last transaction begins.
+    pub file: String,
+    /// Where it begins there.
+    pub pos: u64,
+    /// The transactions before that one, where the server has GTIDs.
+    #[serde(default)]
+    pub gtids: Option<String>,
+    /// Events of that transaction that it has sent whole.
+    #[serde(default)]
+    pub event: u64,
+    /// Rows of the next event that it has sent.
+    #[serde(default)]
+    pub row: u64,
+    /// Whether its snapshot is complete, where it has just taken one.
+    #[serde(default)]
+    pub snapshot_completed: Option<bool>,
 }
 
 /// How a copy finds its place in the log.

@@ -32,6 +32,6 @@ mod stream;
 mod types;
 mod wire;
 
-pub use config::{MysqlConfig, SnapshotLock};
+pub use config::{DebeziumOffset, MysqlConfig, SnapshotLock};
 pub use source::MysqlSource;
 pub use types::{TypeOptions, ZeroDates};

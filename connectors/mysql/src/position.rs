@@ -78,6 +78,35 @@ struct Stored {
     gtid: Option<String>,
     file: String,
     offset: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<Part>,
+}
+
+/// The first rows of the transaction that comes next, which somebody else has delivered: the
+/// connector whose place was taken stopped in the middle of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Events of the transaction that are done, from its BEGIN on.
+    pub(crate) events: u64,
+    /// Rows that are done of the event that follows.
+    pub(crate) rows: u64,
+}
+
+impl Part {
+    /// What a position says of it; None where it begins at a transaction, as nearly always.
+    pub(crate) fn of(position: &Position) -> Option<Self> {
+        let stored: Stored = serde_json::from_str(position.as_str()).ok()?;
+        stored.part
+    }
+
+    /// Of an event's rows those that are done; `event` were before it in its transaction.
+    pub(crate) fn done(self, event: u64) -> u64 {
+        match event.cmp(&self.events) {
+            std::cmp::Ordering::Less => u64::MAX,
+            std::cmp::Ordering::Equal => self.rows,
+            std::cmp::Ordering::Greater => 0,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,6 +137,11 @@ impl Place {
 
     /// For the engine to keep.
     pub(crate) fn position(&self) -> Position {
+        self.within(None)
+    }
+
+    /// The same, where `part` of the transaction that comes next is done already.
+    pub(crate) fn within(&self, part: Option<Part>) -> Position {
         let stored = Stored {
             v: 1,
             kind: match self.gtids {
@@ -121,6 +155,7 @@ impl Place {
             },
             file: self.file.clone(),
             offset: self.offset,
+            part,
         };
         // A structure of strings and numbers has a JSON form.
         Position::new(serde_json::to_string(&stored).unwrap_or_default())
@@ -196,6 +231,17 @@ mod tests {
             let place = place(gtids, "binlog.000002", 5 << 32);
             assert_eq!(Place::read(&place.position()).expect("ours"), place);
         }
+    }
+
+    #[test]
+    fn a_part_of_a_transaction_survives_being_written_down() {
+        let part = Part { events: 2, rows: 7 };
+        let place = place(Gtids::Off, "binlog.000002", 4);
+        let position = place.within(Some(part));
+        assert_eq!(Part::of(&position), Some(part), "{position}");
+        assert_eq!(Place::read(&position).expect("ours"), place);
+        assert_eq!(Part::of(&place.position()), None);
+        assert_eq!([1, 2, 3].map(|event| part.done(event)), [u64::MAX, 7, 0]);
     }
 
     #[test]

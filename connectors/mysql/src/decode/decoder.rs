@@ -39,7 +39,7 @@ use super::prepared::PreparedFiles;
 use super::shape::Notes;
 use super::table::Images;
 use super::table_map::TableMap;
-use crate::position::{Gtids, Place};
+use crate::position::{Gtids, Part, Place};
 use crate::types::TypeOptions;
 use crate::types::append::Appender;
 use crate::types::charset::Collations;
@@ -110,6 +110,9 @@ pub(crate) struct Decoder {
     done: Done,
     reported: u64,
     open: Option<Open>,
+    /// What is done of the transaction that comes first, and how many of its events there were.
+    part: Option<Part>,
+    counted: u64,
     tables: Vec<Table>,
     by_name: HashMap<TableName, usize>,
     /// Table maps by the numbers that the log uses.
@@ -150,6 +153,8 @@ impl Decoder {
             },
             reported: 0,
             open: None,
+            part: Part::of(&from.position),
+            counted: 0,
             tables: Vec::new(),
             by_name: HashMap::new(),
             maps: HashMap::new(),
@@ -193,6 +198,8 @@ impl Decoder {
         let (header, body) = event::split(packet, self.checksum)?;
         if !header.is_artificial() {
             self.move_on(&header);
+            // Whatever stands between BEGIN and COMMIT counts, as it does for who counted first.
+            self.counted += u64::from(self.open.as_ref().is_some_and(|open| open.explicit));
         }
         self.apply(&header, body)?;
         if self.open.is_none() && self.inner.is_none() && !header.is_artificial() {

@@ -82,6 +82,10 @@ impl Decoder {
                     None => Ok(()),
                 }
             }
+            kind::TRANSACTION_PAYLOAD if self.part.is_some() => Err(Error::unsupported(
+                "what was delivered of a compressed transaction cannot be counted",
+            )
+            .hint("let the connector that was taken over go on to the transaction's end")),
             kind::TRANSACTION_PAYLOAD => {
                 self.inner = Some(Inner::Payload(Box::new(Payload::new(body)?)));
                 Ok(())

@@ -80,7 +80,7 @@ impl Decoder {
             offset: self.done.offset,
         };
         self.events.push_back(ChangeEvent::Commit(Checkpoint {
-            position: place.position(),
+            position: place.within(self.part),
             seq: self.done.seq,
             offset: scale(&self.done.file, self.done.offset),
             commit_time: self.done.time,

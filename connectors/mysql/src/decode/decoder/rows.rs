@@ -199,6 +199,7 @@ impl Decoder {
         let step = numbers(event.kind);
         let mut images = std::mem::take(&mut self.images);
         let mut rest = Wire(event.rows);
+        let mut done = self.part.map_or(0, |part| part.done(self.counted));
         while !rest.is_empty() {
             let left = rest.0.len();
             cutter.cut(&event, &mut rest, &mut images)?;
@@ -207,6 +208,10 @@ impl Decoder {
             }
             let first = self.seq + 1;
             self.seq += step;
+            if done > 0 {
+                done -= 1;
+                continue;
+            }
             let Some(captured) = &version else {
                 continue;
             };

@@ -506,3 +506,64 @@ fn an_idle_step_is_reported_before_the_first_rows_of_a_transaction() {
         check_commits(&given);
     }
 }
+
+/// Of every event with rows, all before it in its transaction and its first row were delivered by another.
+#[test]
+fn what_another_has_delivered_of_a_transaction_is_passed_over() {
+    let log = events(MYSQL);
+    let kinds: Vec<u8> = log
+        .iter()
+        .map(|it| event::peek(it).expect("a header").kind)
+        .collect();
+    let whole = rows(&all(of(MYSQL, 1000), &log, false));
+    let mut tried = 0;
+    for (at, _) in kinds
+        .iter()
+        .enumerate()
+        .filter(|(_, kind)| event::rows_kind(**kind).is_some())
+    {
+        let begin = (0..at).rev().find(|it| kinds[*it] == kind::GTID);
+        let Some(begin) = begin.filter(|begin| kinds[begin + 1] == kind::QUERY) else {
+            continue;
+        };
+        let mut decoder = of(MYSQL, 1000);
+        let mut given = Vec::new();
+        let (mut before, mut numbered) = (0, 0..0);
+        let mut kept = false;
+        for (index, packet) in log.iter().enumerate() {
+            if index == begin {
+                before = decoder.seq;
+                decoder.part = Some(Part {
+                    events: (at - begin - 1) as u64,
+                    rows: 1,
+                });
+            }
+            if index == at {
+                numbered.start = decoder.seq;
+                kept = decoder.open.as_ref().is_some_and(|it| it.keeper.is_some());
+            }
+            decoder.event(packet).expect("a whole event");
+            given.extend(drain(&mut decoder).expect("a whole event"));
+            if index == at {
+                numbered.end = decoder.seq;
+            }
+        }
+        decoder.flush().expect("no defect");
+        given.extend(drain(&mut decoder).expect("no defect"));
+        // Prepared transactions are kept whole, whoever delivers them.
+        let mut numbers = whole.iter().map(|it| it.0);
+        let first = numbers.find(|seq| *seq > numbered.start && *seq <= numbered.end);
+        let Some(done) = first.filter(|_| !kept) else {
+            continue;
+        };
+        tried += 1;
+        let left: Vec<_> = whole
+            .iter()
+            .filter(|(seq, _)| *seq <= before || *seq > done)
+            .cloned()
+            .collect();
+        assert_eq!(rows(&given), left, "event {at}");
+        assert_eq!(decoder.part, None, "it is over with its transaction");
+    }
+    assert!(tried > 10, "{tried} events have rows");
+}

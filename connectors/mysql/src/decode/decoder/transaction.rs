@@ -205,6 +205,7 @@ impl Decoder {
         if let Some(server) = self.moved_to.take() {
             self.server = server;
         }
+        (self.part, self.counted) = (None, 0);
         self.done.seq = self.seq;
         self.done.time = open.transaction.commit_time;
         self.move_done();
