@@ -320,29 +320,38 @@ fn remember(state: &State, name: &str, identity: &cdc_api::SourceIdentity) -> Re
 }
 
 /// Where to start with nothing in the journal: at the smallest checkpoint of the sinks, so that
-/// none has a gap; at the source's origin when no sink has one either.
+/// none has a gap; at the source's origin when no sink has one either. New sinks that are given no
+/// copies begin just there: their readers have what was before from elsewhere.
 async fn start_of_empty_journal(shared: &Shared, sinks: &mut [SinkParts]) -> Result<Checkpoint> {
     let mut smallest: Option<Checkpoint> = None;
-    for parts in sinks.iter_mut() {
+    let mut adopting = Vec::new();
+    for parts in sinks {
         parts.sink.open().await?;
-        if let Some(checkpoint) = parts.sink.committed().await?
-            && smallest
-                .as_ref()
-                .is_none_or(|known| checkpoint.seq < known.seq)
+        let Some(checkpoint) = parts.sink.committed().await? else {
+            if !parts.delivery.snapshot.initial {
+                adopting.push(parts);
+            }
+            continue;
+        };
+        if smallest
+            .as_ref()
+            .is_none_or(|known| checkpoint.seq < known.seq)
         {
             smallest = Some(checkpoint);
         }
     }
-    if let Some(checkpoint) = smallest {
-        return Ok(checkpoint);
-    }
-    let origin = shared.source.origin().await?;
-    // Whose readers have the rows up to here from elsewhere must not begin later than the stream.
-    for parts in sinks.iter_mut().filter(|it| !it.delivery.snapshot.initial) {
+    let start = match smallest {
+        Some(checkpoint) => checkpoint,
+        None => shared.source.origin().await?,
+    };
+    for parts in adopting {
         let (name, delivery) = (&parts.name, &parts.delivery);
-        adopt::first_commit(shared, name, delivery, parts.sink.as_mut(), &origin).await?;
+        if start.seq > 0 {
+            adopt::not_too_late(shared, (name, delivery))?;
+        }
+        adopt::first_commit(shared, name, delivery, parts.sink.as_mut(), &start).await?;
     }
-    Ok(origin)
+    Ok(start)
 }
 
 /// Whether every table is whole or has stopped, and which have stopped.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cdc_api::{Result, Sink, Source, TableSelection};
+use cdc_api::{Error, Result, Sink, Source, TableSelection};
 use serde::Deserialize;
 
 use crate::config::load::unknown_kind;
@@ -121,7 +121,34 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>> {
     if let Ok(patterns) = patterns(source) {
         selection(source, patterns)?;
     }
+    somebody_goes_on(config)?;
     (row.make)(source, &config.name, &config.data_dir.join(SOURCE_FOLDER))
+}
+
+/// Whether the source begins where one of Debezium's connectors has stopped.
+pub fn takes_over(source: &SourceConfig) -> bool {
+    /// Of a source's section, where that is.
+    #[derive(Deserialize)]
+    struct Place {
+        debezium_offset: Option<serde::de::IgnoredAny>,
+    }
+    // What is wrong with the section as a whole is the connector's to say.
+    let place = source.section.parse::<Place>();
+    place.is_ok_and(|place| place.debezium_offset.is_some())
+}
+
+/// Refuses to begin where a connector has stopped when nobody goes on in its topics.
+fn somebody_goes_on(config: &Config) -> Result<()> {
+    let copied = |sink: &SinkConfig| sink.delivery.snapshot.initial;
+    if takes_over(&config.source) && config.sinks.iter().all(copied) {
+        let error = Error::config(
+            "every sink gets a copy of the tables, and so all rows once more",
+        )
+        .hint("set snapshot: {initial: false} in the sink whose topics the connector has filled");
+        let section = &config.source.section;
+        return Err(section.refused(Some("debezium_offset"), &error));
+    }
+    Ok(())
 }
 
 /// The tables that a source is to capture.

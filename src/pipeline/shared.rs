@@ -12,6 +12,7 @@ use super::board::SourceBoard;
 use super::marks::Marks;
 use crate::config::{Acknowledge, Config};
 use crate::journal::Journal;
+use crate::registry;
 use crate::state::State;
 use crate::watch;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub idle_interval: Duration,
     /// How long a stop may take.
     pub shutdown_timeout: Duration,
+    /// Whether the source's origin is where another has stopped.
+    pub takes_over: bool,
 }
 
 impl From<&Config> for Settings {
@@ -47,6 +50,7 @@ impl From<&Config> for Settings {
             discover_interval: config.discover_interval,
             idle_interval: Duration::from_secs(10),
             shutdown_timeout: config.shutdown_timeout,
+            takes_over: registry::takes_over(&config.source),
         }
     }
 }

@@ -307,6 +307,7 @@ impl Worker {
             .ok_or_else(|| Error::internal("the journal has no start"))?;
         tracing::info!(sink = %self.name, seq = start.seq, "sink is new");
         let (name, delivery) = (&self.name, &self.delivery);
+        adopt::not_too_late(&self.shared, (name, delivery))?;
         adopt::first_commit(&self.shared, name, delivery, self.sink.as_mut(), &start).await?;
         Ok(start)
     }

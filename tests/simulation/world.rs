@@ -11,7 +11,7 @@ use super::life::{Life, PATIENCE};
 
 use cdc::admin::control::{Command, ControlEnd};
 use cdc::admin::status::Status;
-use cdc::config::{Acknowledge, ByteSize, Config, Delivery};
+use cdc::config::{Acknowledge, ByteSize, Config, Delivery, SinkSnapshot};
 use cdc::journal::{Compression, JournalConfig, Work};
 use cdc::pipeline::{self, Mode, Parts, Settings, SinkParts};
 use cdc::state::State;
@@ -51,6 +51,8 @@ pub(crate) struct World {
     workload: Workload,
     source: ScriptedSource,
     sinks: Vec<(&'static str, MemoryTarget)>,
+    /// Sinks whose readers have the existing rows from elsewhere.
+    given: Vec<&'static str>,
     trace: Trace,
     directory: tempfile::TempDir,
     config: Config,
@@ -149,6 +151,7 @@ impl World {
             workload,
             source,
             sinks: Vec::new(),
+            given: Vec::new(),
             trace,
             directory,
             config,
@@ -172,8 +175,11 @@ impl World {
             2 => ("later", Flavour::Mirror),
             _ => return,
         };
-        let seed = self.rng.random();
+        let seed: u64 = self.rng.random();
         let target = MemoryTarget::new(name, flavour, seed, Some(&self.database), &self.trace);
+        if seed.is_multiple_of(4) {
+            self.given.push(name);
+        }
         self.sinks.push((name, target));
     }
 
@@ -190,6 +196,7 @@ impl World {
             discover_interval: Duration::from_secs(20),
             idle_interval: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(30),
+            takes_over: false,
         }
     }
 
@@ -209,6 +216,10 @@ impl World {
                         tables: (target.flavour() == Flavour::Mirror).then(|| mirrored.clone()),
                         max_rows: self.tuning.max_rows,
                         max_bytes: ByteSize::mebibytes(1),
+                        snapshot: SinkSnapshot {
+                            initial: !self.given.contains(name),
+                            schedule: None,
+                        },
                         ..Delivery::default()
                     },
                     linger: self.tuning.linger,

@@ -31,6 +31,9 @@ pub(crate) async fn check(server: &Server) -> Result<Vec<Finding>> {
     findings.extend(privileges(server, &mut session).await?);
     findings.extend(replica(&mut session, &settings).await);
     findings.extend(tables(server, &mut session).await?);
+    if let Some(offset) = &server.config.debezium_offset {
+        findings.push(offset.finding(&mut session).await);
+    }
     session.close().await;
     Ok(findings)
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use cdc_api::{Error, Result, TableName, TableSelection};
 use serde::Deserialize;
 
+use crate::takeover::DebeziumOffset;
 use crate::types::TypeOptions;
 
 /// A MySQL or MariaDB source.
@@ -44,27 +45,6 @@ pub struct MysqlConfig {
     /// not sent again. Looked at where the pipeline has no checkpoint yet. MySQL alone.
     #[serde(default)]
     pub debezium_offset: Option<DebeziumOffset>,
-}
-
-/// An offset as Debezium's connector for MySQL stores it; of its fields those that count.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct DebeziumOffset {
-    /// The log's file in which its last transaction begins.
-    pub file: String,
-    /// Where it begins there.
-    pub pos: u64,
-    /// The transactions before that one, where the server has GTIDs.
-    #[serde(default)]
-    pub gtids: Option<String>,
-    /// Events of that transaction that it has sent whole.
-    #[serde(default)]
-    pub event: u64,
-    /// Rows of the next event that it has sent.
-    #[serde(default)]
-    pub row: u64,
-    /// Whether its snapshot is complete, where it has just taken one.
-    #[serde(default)]
-    pub snapshot_completed: Option<bool>,
 }
 
 /// How a copy finds its place in the log.

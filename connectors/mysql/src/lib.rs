@@ -29,9 +29,11 @@ mod refusal;
 mod snapshot;
 mod source;
 mod stream;
+mod takeover;
 mod types;
 mod wire;
 
-pub use config::{DebeziumOffset, MysqlConfig, SnapshotLock};
+pub use config::{MysqlConfig, SnapshotLock};
 pub use source::MysqlSource;
+pub use takeover::DebeziumOffset;
 pub use types::{TypeOptions, ZeroDates};

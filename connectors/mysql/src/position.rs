@@ -1,6 +1,7 @@
 //! Places in the binlog, and the positions that the engine keeps for us.
 //!
-//! Invariant: a position always names the end of a transaction. It holds everything that any way of
+//! Invariant: a position always names the end of a transaction; what another has delivered of the next
+//! one, it says beside that ([`Part`]). It holds everything that any way of
 //! going on needs: the GTIDs up to there (where the server has them), the file and the offset, and
 //! the server that the file is of.
 
@@ -143,7 +144,8 @@ impl Place {
     /// The same, where `part` of the transaction that comes next is done already.
     pub(crate) fn within(&self, part: Option<Part>) -> Position {
         let stored = Stored {
-            v: 1,
+            // Programs that do not know of parts must not take it for a whole one.
+            v: if part.is_some() { 2 } else { 1 },
             kind: match self.gtids {
                 Gtids::Maria(_) => Kind::MariaDb,
                 _ => Kind::MySql,
@@ -169,7 +171,7 @@ impl Place {
         let stored: Stored = serde_json::from_str(position.as_str()).map_err(|error| {
             Error::data("the stored position is not one of MySQL or MariaDB").caused_by(error)
         })?;
-        if stored.v != 1 {
+        if stored.v != if stored.part.is_some() { 2 } else { 1 } {
             return Err(Error::data(format!(
                 "the stored position has version {}, which this program does not know",
                 stored.v

@@ -16,11 +16,11 @@ use cdc_api::{
 use cdc_database::Settings;
 
 use crate::catalog::{self, CatalogTable, Which};
-use crate::config::{Choices, DebeziumOffset, MysqlConfig};
+use crate::config::{Choices, MysqlConfig};
 use crate::connect::{Flavour, Session, settings};
 use crate::history;
 use crate::marks::{Marks, next_id};
-use crate::position::{Gtids, MariaGtids, Part, Place, table_id};
+use crate::position::{Gtids, MariaGtids, Place, table_id};
 use crate::snapshot::TableView;
 use crate::stream;
 
@@ -208,12 +208,11 @@ impl Source for MysqlSource {
 
     async fn origin(&self) -> Result<Checkpoint> {
         let mut session = self.server.session().await?;
-        let end = history::end(&mut session).await?;
-        session.close().await;
         let (place, part) = match &self.server.config.debezium_offset {
-            None => (end, None),
-            Some(offset) => taken_over(end, offset)?,
+            None => (history::end(&mut session).await?, None),
+            Some(offset) => offset.place(&mut session).await?,
         };
+        session.close().await;
         Ok(Checkpoint {
             position: place.within(part),
             seq: 0,
@@ -258,42 +257,4 @@ impl Source for MysqlSource {
     async fn teardown(&self) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
-}
-
-/// Right after the last row that Debezium's connector has sent; `end` is of the same server.
-fn taken_over(end: Place, offset: &DebeziumOffset) -> Result<(Place, Option<Part>)> {
-    if offset.snapshot_completed == Some(false) {
-        return Err(Error::config(
-            "source.debezium_offset: the connector was stopped within its snapshot",
-        )
-        .hint("leave debezium_offset out, and copy the tables"));
-    }
-    let gtids = match (&end.gtids, &offset.gtids) {
-        (Gtids::MySql(_), Some(gtids)) => Gtids::MySql(gtids.parse()?),
-        (Gtids::Off, None) => Gtids::Off,
-        (Gtids::Maria(_), _) => {
-            return Err(Error::config(
-                "source.debezium_offset: MariaDB's connector cannot be taken over",
-            )
-            .hint("leave debezium_offset out, and copy the tables"));
-        }
-        (Gtids::MySql(_), None) | (Gtids::Off, Some(_)) => {
-            return Err(Error::config(
-                "source.debezium_offset: gtid_mode was changed since the connector stopped",
-            )
-            .hint("let the connector send one more change, and take what it stores then"));
-        }
-    };
-    let place = Place {
-        gtids,
-        file: offset.file.clone(),
-        offset: offset.pos,
-        ..end
-    };
-    let part = Part {
-        events: offset.event,
-        rows: offset.row,
-    };
-    let part = Some(part).filter(|part| part.events > 0 || part.rows > 0);
-    Ok((place, part))
 }

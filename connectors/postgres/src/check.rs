@@ -13,6 +13,7 @@ use crate::publication::{self, Member};
 use crate::session::{Purpose, Session};
 use crate::slot;
 use crate::source::Server;
+use crate::stream;
 
 /// All findings, in the order in which they are best mended.
 pub(crate) async fn check(server: &Server) -> Result<Vec<Finding>> {
@@ -34,6 +35,7 @@ pub(crate) async fn check(server: &Server) -> Result<Vec<Finding>> {
     findings.extend(role(server, &mut session).await?);
     findings.extend(replication(server).await);
     findings.extend(the_slot(server, &mut session).await?);
+    findings.extend(takeover(server, &mut session).await);
     let (tables, listed) = tables(server, &mut session).await?;
     findings.extend(tables);
     findings.extend(the_publication(server, &mut session, &listed).await?);
@@ -238,6 +240,23 @@ async fn the_slot(server: &Server, session: &mut Session) -> Result<Vec<Finding>
     } else {
         Finding::ok(subject, message)
     }])
+}
+
+/// What becomes of the offset of a connector.
+async fn takeover(server: &Server, session: &mut Session) -> Option<Finding> {
+    let offset = server.config.debezium_offset.as_ref()?;
+    let name = &server.choices.slot;
+    let asked = async {
+        let slot = slot::find(session, name).await?;
+        let mut replication = Session::open(&server.settings, Purpose::Replication).await?;
+        let (log, end) = stream::identify(&mut replication).await?;
+        replication.close().await;
+        Ok(offset.finding((&log, end), slot.as_ref(), name))
+    };
+    Some(match asked.await {
+        Ok(finding) => finding,
+        Err(error) => Finding::from_error("debezium_offset", &error),
+    })
 }
 
 async fn tables(server: &Server, session: &mut Session) -> Result<(Vec<Finding>, Vec<Listed>)> {

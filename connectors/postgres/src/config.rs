@@ -9,6 +9,7 @@ use std::fmt;
 use cdc_api::{Error, Result, TableName, TableSelection};
 use serde::Deserialize;
 
+use crate::takeover::DebeziumOffset;
 use crate::types::TypeOptions;
 
 /// A PostgreSQL source.
@@ -68,7 +69,7 @@ pub struct PostgresConfig {
     pub types: TypeOptions,
     /// Where Debezium's connector has stopped, as its own stored offset says: what it has sent is
     /// not sent again. Looked at where the pipeline has no checkpoint yet; `slot` and
-    /// `publication` are then the connector's.
+    /// `publication` are then the connector's, and given.
     #[serde(default)]
     pub debezium_offset: Option<DebeziumOffset>,
     /// Every so many seconds an empty logical message is written to the log, so that the slot of
@@ -87,22 +88,6 @@ pub enum Manage {
     Own,
     /// It is used as it is.
     Given,
-}
-
-/// An offset as Debezium's connector for PostgreSQL stores it; of its fields those that count.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct DebeziumOffset {
-    /// The place of the last change that it has sent.
-    pub lsn: u64,
-    /// The end of the last transaction that it has sent whole; None before the first.
-    #[serde(default)]
-    pub lsn_commit: Option<u64>,
-    /// The transaction of the last change.
-    #[serde(default, rename = "txId")]
-    pub transaction: Option<u32>,
-    /// Whether its snapshot is complete, where it has just taken one.
-    #[serde(default)]
-    pub snapshot_completed: Option<bool>,
 }
 
 /// Which columns of a table.
@@ -158,6 +143,15 @@ impl Choices {
             }
             None => slot_name(&format!("cdc_{pipeline}")),
         };
+        if config.debezium_offset.is_some() && config.manage_publication == Manage::Own {
+            return Err(Error::config(
+                "source.debezium_offset: a publication of cdc's own has nothing from before it was made",
+            )
+            .hint(
+                "set source.publication to the connector's publication.name, and \
+                 source.manage_publication: given",
+            ));
+        }
         Ok(Self {
             publication: config.publication.clone().unwrap_or_else(|| slot.clone()),
             slot,

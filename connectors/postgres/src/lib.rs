@@ -28,8 +28,10 @@ mod snapshot;
 mod source;
 mod storage;
 mod stream;
+mod takeover;
 mod types;
 
-pub use config::{ColumnChoice, DebeziumOffset, Manage, PostgresConfig};
+pub use config::{ColumnChoice, Manage, PostgresConfig};
 pub use source::PostgresSource;
+pub use takeover::DebeziumOffset;
 pub use types::{ArrayOption, NotANumber, NumericOption, TypeOptions};

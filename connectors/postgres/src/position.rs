@@ -81,13 +81,14 @@ impl Log {
         ))
     }
 
-    /// The same, where `part` of the transaction that comes next is done already.
+    /// The same, where `part` of the transaction that comes next is done already. Its version is
+    /// another one: programs that do not know of parts must not take it for a whole one.
     pub(crate) fn within(&self, lsn: Lsn, part: Option<Part>) -> Position {
         let Some(Part { xid, upto }) = part else {
             return self.at(lsn);
         };
         Position::new(format!(
-            r#"{{"v":1,"lsn":"{lsn}","system":"{}","timeline":{},"part":{{"xid":{xid},"upto":"{upto}"}}}}"#,
+            r#"{{"v":2,"lsn":"{lsn}","system":"{}","timeline":{},"part":{{"xid":{xid},"upto":"{upto}"}}}}"#,
             self.system, self.timeline
         ))
     }
@@ -103,11 +104,12 @@ impl Log {
             lsn: String,
             system: String,
             timeline: u32,
+            part: Option<serde::de::IgnoredAny>,
         }
         let stored: Stored = serde_json::from_str(position.as_str()).map_err(|error| {
             Error::data("the stored position is not one of PostgreSQL").caused_by(error)
         })?;
-        if stored.v != 1 {
+        if stored.v != if stored.part.is_some() { 2 } else { 1 } {
             return Err(Error::data(format!(
                 "the stored position has version {}, which this program does not know",
                 stored.v

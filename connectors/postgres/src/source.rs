@@ -19,10 +19,10 @@ use cdc_api::{
 use postgres_protocol::escape::escape_identifier;
 
 use crate::catalog::{self, CatalogTable, Listed, Which};
-use crate::config::{Choices, DebeziumOffset, Manage, PostgresConfig};
+use crate::config::{Choices, Manage, PostgresConfig};
 use crate::connect::Settings;
 use crate::marks::{Marks, next_id};
-use crate::position::{Log, Lsn, Part};
+use crate::position::{Log, Lsn};
 use crate::publication::{self, Member, Operations};
 use crate::replication::command::{self, Lifetime};
 use crate::session::{Purpose, Session};
@@ -30,6 +30,7 @@ use crate::slot;
 use crate::snapshot::TableView;
 use crate::storage::{self, Notes, Sighting, Subject};
 use crate::stream;
+use crate::takeover;
 use crate::types::TypeTable;
 
 /// How long a call waits for a slot that a dead session still holds.
@@ -347,7 +348,7 @@ impl Source for PostgresSource {
     async fn origin(&self) -> Result<Checkpoint> {
         let server = &self.server;
         let mut session = Session::open(&server.settings, Purpose::Replication).await?;
-        let (log, _) = stream::identify(&mut session).await?;
+        let (log, end) = stream::identify(&mut session).await?;
         let name = &server.choices.slot;
         let lsn = match slot::find(&mut session, name).await? {
             Some(slot) => {
@@ -355,10 +356,11 @@ impl Source for PostgresSource {
                 let confirmed = slot.confirmed.unwrap_or_default();
                 if let Some(offset) = &server.config.debezium_offset {
                     session.close().await;
-                    return taken_over(&log, &slot, offset);
+                    return offset.place((&log, end), &slot);
                 }
                 confirmed
             }
+            None if server.config.debezium_offset.is_some() => return Err(takeover::no_slot(name)),
             None if server.config.manage_slot == Manage::Given => {
                 return Err(
                     Error::config(format!("there is no slot {name}")).hint(format!(
@@ -482,30 +484,6 @@ pub(crate) fn subject(table: &TableSchema) -> Subject {
 /// The oid that a table's id is.
 pub(crate) fn oid(table: TableId) -> u32 {
     u32::try_from(table.0).unwrap_or(0)
-}
-
-/// Right after the last change that Debezium's connector has sent.
-fn taken_over(log: &Log, slot: &slot::Slot, offset: &DebeziumOffset) -> Result<Checkpoint> {
-    if offset.snapshot_completed == Some(false) {
-        return Err(Error::config(
-            "source.debezium_offset: the connector was stopped within its snapshot",
-        )
-        .hint("leave debezium_offset out, and copy the tables"));
-    }
-    let start = offset
-        .lsn_commit
-        .map_or(slot.confirmed.unwrap_or_default(), Lsn);
-    slot.continues(&slot.database, start)?;
-    let part = offset.transaction.map(|xid| Part {
-        xid,
-        upto: Lsn(offset.lsn),
-    });
-    Ok(Checkpoint {
-        position: log.within(start, part),
-        seq: 0,
-        offset: start.0,
-        commit_time: 0,
-    })
 }
 
 /// Whether `position` is of this log, for acknowledging.

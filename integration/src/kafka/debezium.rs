@@ -6,9 +6,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use super::{jars, java};
-use crate::unprivileged;
+use crate::{eventually, unprivileged};
 
 /// A record of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub struct Debezium {
     folder: tempfile::TempDir,
     child: Child,
     events: Arc<Mutex<Vec<Event>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Debezium {
@@ -70,7 +74,7 @@ impl Debezium {
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
         let lines = BufReader::new(child.stdout.take().expect("is piped"));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 let mut parts = line.splitn(4, '\t').map(str::to_owned);
                 let (Some(topic), Some(key), Some(value)) =
@@ -92,6 +96,7 @@ impl Debezium {
             folder,
             child,
             events,
+            reader: Some(reader),
         }
     }
 
@@ -99,6 +104,56 @@ impl Debezium {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().expect("nobody panics").clone()
+    }
+
+    /// Stops it in order, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn stop(&mut self) {
+        unprivileged::signal(&self.child, Signal::TERM);
+        let child = &mut self.child;
+        eventually("the engine ends", Duration::from_secs(60), || {
+            let ended = child.try_wait();
+            async move {
+                match ended {
+                    Ok(Some(_)) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            }
+        })
+        .await;
+        self.read_out();
+    }
+
+    /// Kills it, and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.read_out();
+    }
+
+    /// Waits for what it has printed to be read.
+    fn read_out(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("does not panic");
+        }
+    }
+
+    /// The offset in the file `offsets` that its settings name, JSON; None before it has stored one.
+    #[must_use]
+    pub fn stored_offset(&self) -> Option<String> {
+        let stored = std::fs::read(self.folder.path().join("offsets")).ok()?;
+        // A map of Java's, of bytes to bytes: the connector's name, and what it has stored.
+        (0..stored.len())
+            .filter(|at| stored[*at] == b'{')
+            .filter_map(|at| {
+                let mut values = serde_json::Deserializer::from_slice(&stored[at..]).into_iter();
+                let value: serde_json::Value = values.next()?.ok()?;
+                Some(value)
+            })
+            .find(|value| value.get("server").is_none())
+            .map(|value| value.to_string())
     }
 
     /// What it has logged so far.

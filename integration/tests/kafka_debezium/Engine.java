@@ -1,5 +1,5 @@
 // Debezium's own engine: reads its settings from the file that is named, prints topic, key, value and stored offset
-// of every record, one a line, parted by tabs.
+// of every record, one a line, parted by tabs. SIGTERM stops it in order.
 
 import io.debezium.engine.ChangeEvent;
 import io.debezium.engine.DebeziumEngine;
@@ -14,13 +14,15 @@ import java.util.stream.Collectors;
 import org.apache.kafka.connect.source.SourceRecord;
 
 public class Engine {
+    private static volatile boolean stopping;
+
     public static void main(String[] arguments) throws Exception {
         Properties settings = new Properties();
         try (FileInputStream file = new FileInputStream(arguments[0])) {
             settings.load(file);
         }
         PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
-        DebeziumEngine.create(Json.class)
+        DebeziumEngine<ChangeEvent<String, String>> engine = DebeziumEngine.create(Json.class)
             .using(settings)
             .notifying(record -> out.println(
                 record.destination() + "\t" + record.key() + "\t" + record.value() + "\t" + offset(record)))
@@ -29,10 +31,21 @@ public class Engine {
                 if (error != null) {
                     error.printStackTrace();
                 }
-                System.exit(1);
+                if (!stopping) {
+                    System.exit(1);
+                }
             })
-            .build()
-            .run();
+            .build();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            stopping = true;
+            try {
+                engine.close();
+            } catch (Exception error) {
+                error.printStackTrace();
+            }
+            out.flush();
+        }));
+        engine.run();
     }
 
     private static String offset(ChangeEvent<String, String> event) {

@@ -51,6 +51,7 @@ pub struct MemorySink {
     /// Tables changed since the last commit.
     pending: BTreeMap<TableId, Content>,
     joins: Vec<(Arc<TableSchema>, CopyId)>,
+    adopted: Vec<(Arc<TableSchema>, CopyId)>,
     leaving: BTreeSet<TableId>,
     /// The last `seq` given since the last commit, by table.
     given: BTreeMap<TableId, u64>,
@@ -64,6 +65,7 @@ impl MemorySink {
             stage: Stage::Closed,
             pending: BTreeMap::new(),
             joins: Vec::new(),
+            adopted: Vec::new(),
             leaving: BTreeSet::new(),
             given: BTreeMap::new(),
         }
@@ -207,6 +209,7 @@ impl Sink for MemorySink {
         self.stage = Stage::Unread;
         self.pending.clear();
         self.joins.clear();
+        self.adopted.clear();
         self.leaving.clear();
         self.given.clear();
         Ok(())
@@ -313,6 +316,11 @@ impl Sink for MemorySink {
         let joins = std::mem::take(&mut self.joins);
         self.given.clear();
         let leaving = std::mem::take(&mut self.leaving);
+        for (table, copy) in std::mem::take(&mut self.adopted) {
+            if let Err(error) = self.target.adopt(&table, copy, checkpoint) {
+                return Err(self.failed(error));
+            }
+        }
         if let Err(error) = self.target.commit(checkpoint, pending, joins, leaving) {
             return Err(self.failed(error));
         }
@@ -328,6 +336,7 @@ impl Sink for MemorySink {
         self.target.pause().await;
         self.pending.clear();
         self.joins.clear();
+        self.adopted.clear();
         self.leaving.clear();
         self.given.clear();
         self.stage = Stage::Unread;
@@ -367,6 +376,19 @@ impl Sink for MemorySink {
             self.pending.remove(&table.id);
         }
         self.joins.push((Arc::clone(table), copy));
+        Ok(())
+    }
+
+    async fn adopt(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        self.ready("adopt")?;
+        self.before("adopt").await?;
+        if self.target.checkpoint().is_some() {
+            self.violation(format_args!(
+                "{} is adopted after the first commit",
+                table.name
+            ));
+        }
+        self.adopted.push((Arc::clone(table), copy));
         Ok(())
     }
 

@@ -68,6 +68,7 @@ macro_rules! sink_conformance {
             a_table_that_left_keeps_its_rows_until_a_new_copy_joins
             a_copy_is_seen_when_it_joined_and_not_before
             an_empty_table_joins
+            a_table_is_taken_as_it_is_or_refused
             finished_chunks_survive_reopening_and_unfinished_ones_leave_nothing
             chunks_are_written_side_by_side
             a_copy_catches_up_and_joins

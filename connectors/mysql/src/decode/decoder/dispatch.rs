@@ -85,7 +85,10 @@ impl Decoder {
             kind::TRANSACTION_PAYLOAD if self.part.is_some() => Err(Error::unsupported(
                 "what was delivered of a compressed transaction cannot be counted",
             )
-            .hint("let the connector that was taken over go on to the transaction's end")),
+            .hint(
+                "start the connector again, stop it when it has sent the transaction whole, and take it \
+                 over with a new name and data_dir for this pipeline, and the topic_prefix as it is",
+            )),
             kind::TRANSACTION_PAYLOAD => {
                 self.inner = Some(Inner::Payload(Box::new(Payload::new(body)?)));
                 Ok(())

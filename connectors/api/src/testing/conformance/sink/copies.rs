@@ -37,6 +37,27 @@ pub async fn a_copy_is_seen_when_it_joined_and_not_before(fresh: Fresh<'_>) {
     drive.check("after reopening").await;
 }
 
+/// A table whose readers have its rows from elsewhere is part of the first commit; or it is refused,
+/// and can be copied.
+pub async fn a_table_is_taken_as_it_is_or_refused(fresh: Fresh<'_>) {
+    let (mut drive, table) = with_rows(fresh, 0).await;
+    if drive.adopt(table).await {
+        // A crash before the commit leaves a sink that is new.
+        drive.reopen().await;
+        drive.feed().await;
+        assert!(drive.adopt(table).await, "as before");
+        drive.commit().await;
+    } else {
+        drive.rollback().await;
+        drive.load(table).await;
+    }
+    drive.check("without rows").await;
+    drive.reopen().await;
+    drive.write(|w| put(w, table, 1, "one", 1));
+    drive.catch_up().await;
+    drive.check("and then a row").await;
+}
+
 /// A table without rows joins too, with and without a chunk.
 pub async fn an_empty_table_joins(fresh: Fresh<'_>) {
     let (mut drive, table) = with_rows(fresh, 0).await;

@@ -14,7 +14,9 @@ use crate::testing::content::Content;
 use crate::testing::database::{
     Change, CommitNumber, Database, LOG_BYTES, Logged, Value, Writer, batch_of, change_batch,
 };
-use crate::{ChangeBatch, Checkpoint, Column, CopyId, Op, Sink, TableCopy, TableId, TableSchema};
+use crate::{
+    ChangeBatch, Checkpoint, Column, CopyId, ErrorKind, Op, Sink, TableCopy, TableId, TableSchema,
+};
 
 /// A sink under test with its probe, a model database, and what was given.
 pub struct Drive {
@@ -373,6 +375,21 @@ impl Drive {
             .expect("the copy joins");
         self.renamed.remove(&table.id);
         self.accepted.insert(table.id, copying.content);
+    }
+
+    /// Has a table without rows taken as it is; part of the next commit. Whether the sink does that.
+    pub async fn adopt(&mut self, table: TableId) -> bool {
+        let table = self.table(table);
+        let copy = CopyId(self.next_copy);
+        self.next_copy += 1;
+        if let Err(refusal) = self.sink().adopt(&table, copy).await {
+            assert_eq!(refusal.kind(), ErrorKind::Config, "{refusal}");
+            assert!(refusal.hint_text().is_some(), "{refusal}");
+            return false;
+        }
+        let content = Content::new(Arc::clone(&table), self.probe.flavour());
+        self.accepted.insert(table.id, content);
+        true
     }
 
     /// Copies a table as it is now, in three chunks, and commits the join. Everything before must

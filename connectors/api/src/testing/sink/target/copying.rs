@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::MemoryTarget;
+use super::{Joined, MemoryTarget};
 use crate::testing::content::{Content, Flavour, Refusal};
+use crate::testing::database::{Database, batch_of};
 use crate::testing::sink::refused;
-use crate::{ChangeBatch, CopyId, CopyProgress, Error, Result, TableId, TableSchema};
+use crate::{ChangeBatch, Checkpoint, CopyId, CopyProgress, Error, Result, TableId, TableSchema};
 
 #[derive(Debug)]
 pub(super) struct Copying {
@@ -94,6 +95,46 @@ impl MemoryTarget {
             self.nth(copy),
             table.name
         ));
+        Ok(())
+    }
+
+    /// Takes a table whose readers have its rows from elsewhere: those of the source at the commit,
+    /// or of when the table was captured, where that was later.
+    ///
+    /// Without a database at hand there is nothing elsewhere, and the table has no rows.
+    pub(crate) fn adopt(
+        &self,
+        table: &Arc<TableSchema>,
+        copy: CopyId,
+        at: &Checkpoint,
+    ) -> Result<()> {
+        let mut content = Content::new(Arc::clone(table), self.flavour);
+        if let Some(truth) = &self.truth {
+            let from = Database::commit_of(&at.position).unwrap_or_default();
+            let mut states = (from..=truth.head()).map(|commit| truth.state(commit));
+            let captured = states.find(|state| state.captured.contains(&table.id));
+            if let Some(table) = captured.and_then(|state| state.tables.get(&table.id).cloned()) {
+                let rows: Vec<_> = table
+                    .rows
+                    .values()
+                    .map(|row| Some(row.as_slice()))
+                    .collect();
+                content = Content::new(Arc::clone(&table.schema), self.flavour);
+                let rows = batch_of(&table.schema, &rows);
+                let read =
+                    ChangeBatch::of_snapshot(Arc::clone(&table.schema), rows, at.seq, at.offset);
+                content
+                    .apply(&read, false)
+                    .map_err(|refusal| refused(refusal, table.schema.id))?;
+            }
+        }
+        let joined = Joined {
+            content,
+            copy,
+            left: false,
+        };
+        self.durable().tables.insert(table.id, joined);
+        self.note(format_args!("{} is adopted", table.name));
         Ok(())
     }
 
