@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// How many places the connector is stopped at.
-const STOPS: usize = 9;
+const STOPS: usize = 11;
 
 const TABLES: [&str; 2] = ["shop.shop.a", "shop.shop.b"];
 
@@ -70,6 +70,7 @@ impl<S: Server> Case<'_, S> {
             ("offset.flush.interval.ms", flush),
             ("database.hostname", "127.0.0.1"),
             ("topic.prefix", "shop"),
+            ("provide.transaction.metadata", "true"),
             ("key.converter.schemas.enable", "false"),
             ("value.converter.schemas.enable", "false"),
             ("converter.schemas.enable", "false"),
@@ -108,7 +109,8 @@ fn postgres(scene: &Scene) -> Case<'_, Postgres> {
         scene,
         connector,
         own: [("slot.name", "debezium"), ("slot.name", "beside")],
-        insert: "INSERT INTO shop.a SELECT i, 'one' FROM generate_series({id}, {id} + 3) i",
+        insert: "INSERT INTO shop.a SELECT i, 'one' FROM generate_series({id}, {id} + 3) i; \
+                 SELECT pg_logical_emit_message(true, 'app', 'done')",
     }
 }
 
@@ -364,14 +366,18 @@ async fn all_of(debezium: &Debezium) -> Vec<Event> {
 async fn gone_on_from(events: &[Event], source: impl Fn(usize) -> String) {
     let broker = Kafka::start().await;
     let all = events.len();
+    // Of the first round: a transaction's begin, its first row, its end; of the one after it the begin, a row, and what
+    // follows its rows, on PostgreSQL a logical message.
     let stops: [usize; STOPS] = [
         ROWS,
         ROWS + 1,
-        ROWS + 9,
-        ROWS + 23,
-        ROWS + 24,
-        ROWS + 31,
-        all - 7,
+        ROWS + 2,
+        ROWS + 5,
+        ROWS + 6,
+        ROWS + 8,
+        ROWS + 11,
+        ROWS + 12,
+        ROWS + 52,
         all - 1,
         all,
     ];

@@ -23,6 +23,9 @@ pub struct DebeziumOffset {
     /// The transaction of the last change.
     #[serde(default, rename = "txId")]
     pub transaction: Option<u32>,
+    /// What was sent last: `BEGIN`, `INSERT`, `MESSAGE`, …
+    #[serde(default, rename = "messageType")]
+    pub last: Option<String>,
     /// How far its snapshots are.
     #[serde(flatten)]
     pub snapshots: Snapshots,
@@ -61,7 +64,12 @@ impl DebeziumOffset {
         }
         let part = self.transaction.map(|xid| Part {
             xid,
-            upto: Lsn(self.lsn),
+            upto: Lsn(match self.last.as_deref() {
+                // The first change has the place of its transaction's begin, and a change that of the
+                // logical message before it.
+                Some("BEGIN" | "MESSAGE") => self.lsn.saturating_sub(1),
+                _ => self.lsn,
+            }),
         });
         Ok(Checkpoint {
             position: log.within(start, part),
@@ -162,6 +170,10 @@ mod tests {
             })
         };
         assert_eq!(begins(within, 600).expect("its"), (700, part(700)));
+        for last in ["BEGIN", "MESSAGE"] {
+            let before = within.replace("INSERT", last);
+            assert_eq!(begins(&before, 600).expect("its"), (700, part(699)));
+        }
         let whole = r#"{"lsn_proc":800,"lsn_commit":800,"lsn":700,"txId":5}"#;
         assert_eq!(begins(whole, 600).expect("its"), (800, part(700)));
         // Right after a snapshot.

@@ -522,7 +522,9 @@ fn what_another_has_delivered_of_a_transaction_is_passed_over() {
         .enumerate()
         .filter(|(_, kind)| event::rows_kind(**kind).is_some())
     {
-        let begin = (0..at).rev().find(|it| kinds[*it] == kind::GTID);
+        let begin = (0..at)
+            .rev()
+            .find(|it| matches!(kinds[*it], kind::GTID | kind::GTID_TAGGED));
         let Some(begin) = begin.filter(|begin| kinds[begin + 1] == kind::QUERY) else {
             continue;
         };
@@ -553,9 +555,11 @@ fn what_another_has_delivered_of_a_transaction_is_passed_over() {
         // Prepared transactions are kept whole, whoever delivers them.
         let mut numbers = whole.iter().map(|it| it.0);
         let first = numbers.find(|seq| *seq > numbered.start && *seq <= numbered.end);
-        let Some(done) = first.filter(|_| !kept) else {
+        if first.is_none() || kept {
             continue;
-        };
+        }
+        let (kind, ..) = event::rows_kind(kinds[at]).expect("an event with rows");
+        let done = numbered.start + crate::decode::table::numbers(kind);
         tried += 1;
         let left: Vec<_> = whole
             .iter()
