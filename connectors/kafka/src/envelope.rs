@@ -168,11 +168,13 @@ impl TableEncoder {
             let mut label = Vec::new();
             text::string(&mut label, &name);
             label.push(b':');
+            // Debezium's Geometry may always be missing.
+            let optional = column.nullable || matches!(kind, Kind::Geometry { point: false });
             fields.push(Field {
                 name,
                 label,
                 kind,
-                nullable: column.nullable && !table.key.contains(&index),
+                nullable: optional && !table.key.contains(&index),
             });
         }
         let flat = match config.envelope {

@@ -115,10 +115,7 @@ pub async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, modes: 
             .into_iter()
             .map(|record| (record.key, record.value.as_deref().map(masked)))
             .collect();
-        let number = topic
-            .strip_prefix("shop.shop.t")
-            .and_then(|it| it.parse::<usize>().ok());
-        let name = number.map_or(topic.as_str(), |number| case.types[number].0);
+        let name = name(case, topic);
         let among = |list: &[(&str, &str)]| list.iter().any(|(differs, _)| *differs == name);
         let known = among(case.differ) || schemas == "true" && among(case.schemas_differ);
         let equal = ours == *theirs;
@@ -147,13 +144,32 @@ pub async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, modes: 
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_debezium/Converter.java");
     let again = connect::converted(&program, schemas == "true", &written);
     for ((topic, text), again) in written.iter().zip(&again) {
-        let same = text == again || schemas == "false" && value(text) == value(again);
+        let same = match schemas {
+            "true" => read(case, topic, text) == *again,
+            _ => value(text) == value(again),
+        };
         assert!(
             same,
             "{topic}: JsonConverter reads something else\n  {text}\n  {again}"
         );
     }
     assert_eq!(written.len(), again.len(), "JsonConverter reads all");
+}
+
+/// What JsonConverter takes a record for: of floating numbers it reads what is no number, which is text, as 0.0. It
+/// does so with Debezium's own records, too.
+fn read(case: &Case, topic: &str, text: &str) -> String {
+    let floating = ["real", "double precision"].contains(&name(case, topic));
+    let words = ["\"NaN\"", "\"Infinity\"", "\"-Infinity\""];
+    let words = words.iter().filter(|_| floating);
+    words.fold(text.to_owned(), |text, word| text.replace(word, "0.0"))
+}
+
+/// The type whose table has this topic, or the topic.
+fn name<'a>(case: &Case, topic: &'a str) -> &'a str {
+    let number = topic.strip_prefix("shop.shop.t");
+    let number = number.and_then(|it| it.parse::<usize>().ok());
+    number.map_or(topic, |number| case.types[number].0)
 }
 
 async fn wait_for(debezium: &Debezium, what: &str, last: usize, records: usize) {
