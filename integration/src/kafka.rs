@@ -8,6 +8,7 @@ pub mod content;
 pub mod debezium;
 pub mod registry;
 pub mod secured;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

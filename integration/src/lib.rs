@@ -38,7 +38,9 @@ pub mod small_disk;
 mod unprivileged;
 pub mod workload;
 
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Asks `probe` again and again until it answers `Ok`, and returns the answer.
@@ -64,13 +66,15 @@ where
     }
 }
 
-/// A port of the loopback address that nothing listens on, below the range the system gives out by itself, so
-/// that a server stopped and started again finds it free.
+/// A port of the loopback address that nothing listens on and that this process was not given before, below the range
+/// the system gives out by itself, so that a server stopped and started again finds it free.
 #[must_use]
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let port = rand::random_range(12_000..32_000);
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port) {
             return port;
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cdc_api::{ErrorKind, Finding, Severity, Sink};
 use cdc_integration::free_port;
-use cdc_integration::kafka::secured::{PASSWORD, Secured, USER};
+use cdc_integration::kafka::secured::{GUEST, PASSWORD, Secured, USER};
+use cdc_integration::kafka::tokens::{self, CLIENT};
 use cdc_integration::kafka::{self, Kafka as Broker};
 use cdc_integration::postgres::Wanted;
 use cdc_integration::proxy::{Path, Proxy};
@@ -92,6 +93,20 @@ async fn certificates_passwords_and_tokens_are_asked_for_and_checked() {
         "security.protocol",
     )
     .await;
+    refused(
+        "no TLS where it is spoken",
+        sink(at("localhost", secured.tls), &[]),
+        ErrorKind::Config,
+        "security.protocol",
+    )
+    .await;
+    refused(
+        "nobody where one is asked for",
+        sink(at("127.0.0.1", secured.sasl), &[]),
+        ErrorKind::Config,
+        "security.protocol",
+    )
+    .await;
 
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
         let user = |password| {
@@ -133,6 +148,52 @@ async fn certificates_passwords_and_tokens_are_asked_for_and_checked() {
     ];
     let wrong = sink(at("127.0.0.1", secured.sasl), &expired);
     refused("a token of nobody", wrong, ErrorKind::Auth, "sasl.").await;
+
+    let endpoint = tokens::endpoint();
+    let oidc = |secret| {
+        [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("sasl.oauthbearer.method", "oidc"),
+            ("sasl.oauthbearer.client.id", CLIENT),
+            ("sasl.oauthbearer.client.secret", secret),
+            ("sasl.oauthbearer.token.endpoint.url", endpoint.as_str()),
+        ]
+    };
+    let right = sink(at("127.0.0.1", secured.sasl), &oidc(PASSWORD));
+    works("a token that is asked for", right).await;
+    let wrong = sink(at("127.0.0.1", secured.sasl), &oidc("wrong"));
+    refused(
+        "no token",
+        wrong,
+        ErrorKind::Auth,
+        "sasl.oauthbearer.client.secret",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_user_may_not_is_told_with_the_command_that_allows_it() {
+    let secured = Secured::start().await;
+    let guest = || {
+        let settings = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", GUEST),
+            ("sasl.password", PASSWORD),
+        ];
+        sink(format!("127.0.0.1:{}", secured.sasl), &settings)
+    };
+    let topic = "--operation All --topic __cdc.shop.events ";
+    refused("no topic", guest(), ErrorKind::Auth, topic).await;
+    secured.allow("topic", "__cdc.shop.events");
+    let error = guest().open().await.expect_err("has no transactional id");
+    assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+    let hint = error.hint_text().unwrap_or_default();
+    let id = "--operation All --transactional-id cdc.shop.events ";
+    assert!(hint.contains(id), "{error}: {hint}");
+    secured.allow("transactional-id", "cdc.shop.events");
+    works("both are allowed", guest()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +212,8 @@ async fn a_path_that_is_cut_slowed_and_reset_loses_nothing_and_repeats_nothing()
         free_port()
     ));
     scene.daemon.start_streaming().await;
-    let faults: [(&str, fn(&Proxy)); 5] = [
+    type Fault = fn(&Proxy);
+    let faults: [(&str, Fault); 5] = [
         ("cut", |proxy| proxy.cut()),
         ("reset", |proxy| proxy.reset()),
         ("slow", |proxy| proxy.set(Path::Slow(20_000))),

@@ -17,7 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-pub(crate) use meaning::meaning;
+pub(crate) use meaning::{meaning, of_topic};
 pub(crate) use reader::Reader;
 pub(crate) use reports::Reports;
 use reports::{Seen, lock};
@@ -68,11 +68,11 @@ impl Producer {
     }
 
     /// Takes the transactional id over: whoever had it is fenced, and what it left open is ended.
-    pub(crate) fn init_transactions(&self) -> Result<()> {
+    pub(crate) fn init_transactions(&self, id: &str) -> Result<()> {
         self.inner.wake();
         self.inner
             .init_transactions(ANSWER)
-            .map_err(|error| meaning("taking the transactional id", &error))
+            .map_err(|error| meaning::of_id(id, &error))
     }
 
     pub(crate) fn begin(&self) -> Result<()> {
@@ -119,10 +119,8 @@ impl Producer {
     fn taken(&self) -> Result<()> {
         let failed = lock(&self.seen).failed.clone();
         failed.map_or(Ok(()), |failed| {
-            let error = meaning(
-                &format!("sending records to topic {}", failed.topic),
-                &KafkaError::MessageProduction(failed.code),
-            );
+            let error = KafkaError::MessageProduction(failed.code);
+            let error = meaning::of_topic("sending records to", &failed.topic, &error);
             Err(self.cause(error))
         })
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use cdc_api::{Error, Result};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize};
 
@@ -271,6 +272,8 @@ impl KafkaConfig {
         // Several addresses of one name (localhost) are tried one after the other.
         client.set("broker.address.family", "any");
         client.set("reconnect.backoff.max.ms", "2000");
+        // Why a connection ended is logged at this level, and by some of its ends told nowhere else.
+        client.set_log_level(RDKafkaLogLevel::Info);
         for (key, value) in &self.properties {
             client.set(key, value);
         }

@@ -49,7 +49,7 @@ impl Site {
             .set("transactional.id", id)
             .set("transaction.timeout.ms", timeout.to_string());
         let producer = Producer::new(&settings)?;
-        producer.init_transactions()?;
+        producer.init_transactions(id)?;
         Ok(producer)
     }
 

@@ -10,7 +10,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::client::{ANSWER, Reader, Reports, meaning};
+use crate::client::{ANSWER, Reader, Reports, meaning, of_topic};
 use crate::config::KafkaConfig;
 
 /// The topics of one sink.
@@ -252,10 +252,7 @@ fn missing(topic: &str) -> Error {
 }
 
 fn failed(doing: &str, topic: &str, code: RDKafkaErrorCode) -> Error {
-    meaning(
-        &format!("{doing} topic {topic}"),
-        &KafkaError::AdminOp(code),
-    )
+    of_topic(doing, topic, &KafkaError::AdminOp(code))
 }
 
 /// Waits for an answer on this blocking thread.

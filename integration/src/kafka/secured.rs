@@ -1,7 +1,8 @@
 //! A broker that asks for certificates and passwords: one listener speaks TLS, one SASL, one both.
 //!
 //! Its certificate is for `localhost` and 127.0.0.1; the listeners with TLS answer at 127.0.0.2 too, which it is not
-//! for. Its user is [`USER`]. Tokens (OAUTHBEARER) are taken unsigned.
+//! for. Its user is [`USER`], who may do all; [`GUEST`] may do what [`Secured::allow`] lets him. Tokens (OAUTHBEARER) are
+//! taken unsigned.
 
 use std::path::PathBuf;
 
@@ -13,6 +14,9 @@ pub const USER: &str = "alice";
 
 /// The user's password.
 pub const PASSWORD: &str = "hunter2-secret";
+
+/// Who comes in by PLAIN with the same password, and may do nothing.
+pub const GUEST: &str = "bob";
 
 /// A running broker with its listeners' ports.
 #[derive(Debug)]
@@ -61,6 +65,14 @@ impl Secured {
                     .to_owned(),
             ),
             ("inter.broker.listener.name".to_owned(), "PLAINTEXT".to_owned()),
+            (
+                "authorizer.class.name".to_owned(),
+                "org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
+            ),
+            (
+                "super.users".to_owned(),
+                format!("User:ANONYMOUS;User:{USER}"),
+            ),
             ("ssl.keystore.type".to_owned(), "PEM".to_owned()),
             (
                 "ssl.keystore.location".to_owned(),
@@ -76,7 +88,10 @@ impl Secured {
             for (mechanism, jaas) in [
                 (
                     "plain",
-                    format!("plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";"),
+                    format!(
+                        "plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\" \
+                         user_{GUEST}=\"{PASSWORD}\";"
+                    ),
                 ),
                 (
                     "scram-sha-256",
@@ -114,6 +129,22 @@ impl Secured {
             sasl,
             both,
         }
+    }
+
+    /// Lets [`GUEST`] do all with what is of this kind (`topic`, `transactional-id`) and has a name that begins so.
+    ///
+    /// # Panics
+    ///
+    /// Where the broker does not take it.
+    pub fn allow(&self, kind: &str, name: &str) {
+        let mut command = self.broker.java();
+        command
+            .args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server"])
+            .arg(self.broker.brokers())
+            .args(["--add", "--allow-principal", &format!("User:{GUEST}")])
+            .args(["--operation", "All", &format!("--{kind}"), name])
+            .args(["--resource-pattern-type", "prefixed"]);
+        unprivileged::succeed(&mut command);
     }
 
     /// The authority that vouches for the broker.

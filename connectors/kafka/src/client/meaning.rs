@@ -10,8 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub(super) fn unreachable(doing: &str, why: Option<&str>) -> Error {
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     Error::transient(format!("{doing}: no broker can be reached{why}")).hint(
-        "start the brokers; if they run, correct `brokers` of the sink and advertised.listeners of \
-         the brokers, which is where they send clients to",
+        "start the brokers; if they run, correct `brokers` of the sink, `security.protocol` in its \
+         `properties`, and the brokers' advertised.listeners, which is where they send clients to",
     )
 }
 
@@ -52,13 +52,10 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
 /// The error that a failure of librdkafka means here.
 pub(crate) fn meaning(doing: &str, error: &KafkaError) -> Error {
     use RDKafkaErrorCode as Code;
-    let (code, said) = match error {
-        KafkaError::Transaction(inner) => (inner.code(), inner.string()),
-        KafkaError::AdminOp(code) => (*code, code.to_string()),
-        other => match other.rdkafka_error_code() {
-            Some(code) => (code, code.to_string()),
-            None => (Code::Unknown, "the client refused".to_owned()),
-        },
+    let (code, said) = match (error, code(error)) {
+        (KafkaError::Transaction(inner), _) => (inner.code(), inner.string()),
+        (_, Some(code)) => (code, words(code)),
+        (_, None) => (Code::Unknown, "the client refused".to_owned()),
     };
     let kind = match code {
         Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => ErrorKind::Fenced,
@@ -85,13 +82,17 @@ pub(crate) fn meaning(doing: &str, error: &KafkaError) -> Error {
             "lower `transaction_timeout_seconds`, or raise the broker's \
              transaction.max.timeout.ms",
         ),
-        Code::TopicAuthorizationFailed => error.hint(
-            "allow the daemon's user to Create, Describe, Read and Write the topics of its prefix \
-             and of `checkpoint_topic`",
+        Code::TopicAuthorizationFailed => error.hint(allow("topic", "PREFIX")),
+        Code::TransactionalIdAuthorizationFailed => {
+            error.hint(allow("transactional-id", "TRANSACTIONAL_ID"))
+        }
+        Code::ClusterAuthorizationFailed => error.hint(
+            "allow the daemon's user that: kafka-acls.sh --bootstrap-server HOST:9092 --add \
+             --allow-principal User:NAME --operation IdempotentWrite --operation Create --cluster",
         ),
-        Code::TransactionalIdAuthorizationFailed => error.hint(
-            "allow the daemon's user to Describe and Write the sink's `transactional_id`, and that \
-             id with `.copies` behind it",
+        Code::UnsupportedSASLMechanism => error.hint(
+            "set `sasl.mechanism` in `properties` to one of the listener's \
+             sasl.enabled.mechanisms",
         ),
         Code::Authentication | Code::SaslAuthenticationFailed => {
             error.hint("set `sasl.username` and `sasl.password` in `properties`")
@@ -100,10 +101,98 @@ pub(crate) fn meaning(doing: &str, error: &KafkaError) -> Error {
     }
 }
 
+/// [`meaning`], of what concerns this topic.
+pub(crate) fn of_topic(doing: &str, topic: &str, error: &KafkaError) -> Error {
+    let meant = meaning(&format!("{doing} topic {topic}"), error);
+    match code(error) {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => meant.hint(allow("topic", topic)),
+        _ => meant,
+    }
+}
+
+/// [`meaning`], of taking this transactional id.
+pub(super) fn of_id(id: &str, error: &KafkaError) -> Error {
+    use RDKafkaErrorCode as Code;
+    let meant = meaning(&format!("taking transactional id {id}"), error);
+    match error.rdkafka_error_code() {
+        Some(Code::TransactionalIdAuthorizationFailed) => meant.hint(allow("transactional-id", id)),
+        Some(Code::OperationTimedOut | Code::RequestTimedOut) => meant.hint(
+            "the brokers have no coordinator for it: start as many brokers as their setting \
+             transaction.state.log.replication.factor says, or lower that; the names in their \
+             advertised.listeners have to lead to them from here",
+        ),
+        _ => meant,
+    }
+}
+
+/// The command that lets the daemon in. Those of its names that begin with this one are meant, too.
+fn allow(kind: &str, name: &str) -> String {
+    format!(
+        "allow the daemon's user that: kafka-acls.sh --bootstrap-server HOST:9092 --add \
+         --allow-principal User:NAME --operation All --{kind} {name} --resource-pattern-type prefixed"
+    )
+}
+
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
+/// What the library calls an error, without the name of its code and of who says so.
+fn words(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    let inner = text
+        .split_once('(')
+        .map_or(text.as_str(), |(_, inner)| inner);
+    let inner = inner.strip_suffix(')').unwrap_or(inner);
+    let said = inner.split_once(": ").map_or(inner, |(_, said)| said);
+    said.to_owned()
+}
+
 fn lower(text: &str) -> String {
     let text = text.trim_end_matches('.');
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| {
         first.to_lowercase().collect::<String>() + characters.as_str()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RDKafkaErrorCode as Code;
+
+    #[test]
+    fn who_is_not_let_in_is_told_the_command() {
+        for error in [
+            KafkaError::AdminOp(Code::TopicAuthorizationFailed),
+            KafkaError::MetadataFetch(Code::TopicAuthorizationFailed),
+        ] {
+            let error = of_topic("creating", "shop.a", &error);
+            assert_eq!(error.kind(), ErrorKind::Auth);
+            assert_eq!(
+                error.message(),
+                "creating topic shop.a: topic authorization failed"
+            );
+            let hint = error.hint_text().expect("a remedy");
+            assert!(hint.contains("--topic shop.a "), "{hint}");
+        }
+        let refused = KafkaError::Global(Code::TransactionalIdAuthorizationFailed);
+        let error = of_id("cdc.shop.events", &refused);
+        let hint = error.hint_text().expect("a remedy");
+        assert!(
+            hint.contains("--transactional-id cdc.shop.events "),
+            "{hint}"
+        );
+    }
+
+    #[test]
+    fn who_is_not_there_is_told_otherwise_than_who_is_silent() {
+        let gone = meaning("writing", &KafkaError::Global(Code::AllBrokersDown));
+        assert_eq!(gone.message(), "writing: no broker can be reached");
+        let silent = meaning("writing", &KafkaError::Global(Code::OperationTimedOut));
+        assert_eq!(silent.message(), "writing: the brokers do not answer");
+    }
 }

@@ -64,7 +64,10 @@ impl Reader {
         lock(&self.seen).forget();
         loop {
             let error = match call(Duration::from_secs(5)) {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    lock(&self.seen).answered = true;
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             self.listen();
@@ -104,10 +107,10 @@ impl Reader {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Ok(None)
             }
-            Some(code) => Err(meaning(
-                &format!("asking for topic {topic}"),
-                &KafkaError::MetadataFetch(code),
-            )),
+            Some(code) => {
+                let error = KafkaError::MetadataFetch(code);
+                Err(meaning::of_topic("asking for", topic, &error))
+            }
         }
     }
 
@@ -171,7 +174,7 @@ impl Reader {
                 }
                 Some(Err(error)) if is_passing(&error) && heard.elapsed() < ANSWER => {}
                 Some(Err(error)) => {
-                    return Err(meaning(&format!("reading topic {topic}"), &error));
+                    return Err(meaning::of_topic("reading", topic, &error));
                 }
                 None if heard.elapsed() < ANSWER => {}
                 None => {

@@ -34,42 +34,67 @@ pub(super) struct Seen {
     pub(super) unreached: Option<String>,
     /// How often a broker hung up before it had answered.
     hung_up: u8,
+    /// Whether a broker has ever answered: what was seen before may be over.
+    pub(super) answered: bool,
 }
 
 impl Seen {
-    /// Nothing was seen of connections yet.
+    /// Forgets what was seen of connections before the last answer. Until there was one all counts: a refusal is told
+    /// once.
     pub(super) fn forget(&mut self) {
-        (self.refused, self.unreached, self.hung_up) = (None, None, 0);
+        if self.answered {
+            (self.refused, self.unreached, self.hung_up) = (None, None, 0);
+        }
     }
 
-    /// Takes note of why a connection was not made. The text is the library's.
-    fn note(&mut self, code: Option<RDKafkaErrorCode>, reason: &str) {
-        let refusal = match code {
+    /// Takes note of an error that the library tells.
+    fn told(&mut self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        self.refused = Some(match code {
+            Some(RDKafkaErrorCode::Authentication) if reason.contains("OAUTHBEARER token") => {
+                Refusal::Token
+            }
             Some(RDKafkaErrorCode::Authentication) => Refusal::Credentials,
             Some(RDKafkaErrorCode::SSL) if reason.contains("verify") => Refusal::Certificate,
             Some(RDKafkaErrorCode::SSL) => Refusal::Tls,
-            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
-                self.unreached = Some(why(reason));
-                // Where one side speaks TLS, or asks for a user, and the other does not.
-                let early = ["security.protocol", "connecting to a PLAINTEXT"];
-                if !early.iter().any(|sign| reason.contains(sign)) {
-                    return;
-                }
-                self.hung_up = self.hung_up.saturating_add(1);
-                if self.hung_up < HANG_UPS {
-                    return;
-                }
-                Refusal::Protocol
-            }
             _ => return,
-        };
-        self.refused = Some(refusal);
+        });
+    }
+
+    /// Takes note of a connection's end, as the library logs it: not all of them are told.
+    fn logged(&mut self, line: &str) {
+        let line = line.split_once("]: ").map_or(line, |(_, line)| line);
+        self.unreached = Some(why(line));
+        // Where one side speaks TLS, or asks for a user, and the other does not.
+        if is_early(line) {
+            self.hung_up = self.hung_up.saturating_add(1);
+            if self.hung_up >= HANG_UPS && self.refused.is_none() {
+                self.refused = Some(Refusal::Protocol);
+            }
+        }
     }
 }
 
+/// The other side ended it before there was an answer that made sense.
+fn is_early(line: &str) -> bool {
+    let ends = ["Disconnected", "handshake failed", "Invalid response size"];
+    let Some((said, after)) = line.rsplit_once(" (after ") else {
+        return false;
+    };
+    let Some((milliseconds, state)) = after.split_once("ms in state ") else {
+        return false;
+    };
+    let state = state.split([')', ',']).next().unwrap_or(state);
+    ends.iter().any(|end| said.contains(end))
+        && match state {
+            "SSL_HANDSHAKE" | "APIVERSION_QUERY" => true,
+            "UP" => milliseconds.parse::<u64>().is_ok_and(|it| it < 1000),
+            _ => false,
+        }
+}
+
 /// `host:port: what the system said`, of `host:port/1: doing this: What the system said (after 3ms in state CONNECT)`.
-fn why(reason: &str) -> String {
-    let text = reason.split(" (after ").next().unwrap_or(reason);
+fn why(line: &str) -> String {
+    let text = line.split(" (after ").next().unwrap_or(line);
     let Some((broker, said)) = text.split_once(": ") else {
         return text.to_lowercase();
     };
@@ -82,6 +107,8 @@ fn why(reason: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Credentials,
+    /// Whom we ask for a token gives none.
+    Token,
     Certificate,
     Tls,
     /// It hangs up on what we say.
@@ -94,6 +121,11 @@ impl Refusal {
             Self::Credentials => {
                 meaning(doing, &KafkaError::Global(RDKafkaErrorCode::Authentication))
             }
+            Self::Token => Error::auth(format!("{doing}: no token is given to us")).hint(
+                "correct `sasl.oauthbearer.token.endpoint.url`, `sasl.oauthbearer.client.id` and \
+                 `sasl.oauthbearer.client.secret` in `properties`, and `https.ca.location` where \
+                 its certificate is signed by an authority of your own",
+            ),
             Self::Certificate => Error::auth(format!(
                 "{doing}: the broker's certificate cannot be verified"
             ))
@@ -125,6 +157,9 @@ pub(super) struct Failed {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            lock(&self.seen).logged(message);
+        }
         match level {
             // Why a transaction can only be aborted: later calls tell no more than that.
             RDKafkaLogLevel::Error if facility == "TXNERR" => {
@@ -139,7 +174,7 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
-        lock(&self.seen).note(error.rdkafka_error_code(), reason);
+        lock(&self.seen).told(error.rdkafka_error_code(), reason);
     }
 }
 
@@ -178,7 +213,6 @@ pub(super) fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rdkafka::error::RDKafkaErrorCode as Code;
 
     #[test]
     fn the_cause_is_kept_with_the_address_alone() {
@@ -193,17 +227,31 @@ mod tests {
 
     #[test]
     fn a_broker_that_hangs_up_once_is_stopping_and_twice_speaks_otherwise() {
-        let mut seen = Seen::default();
-        let lost = "h:1/1: SSL handshake failed: Disconnected: connection closed by peer: \
-                    connecting to a PLAINTEXT broker listener?";
-        seen.note(Some(Code::BrokerTransportFailure), lost);
-        let refused = "h:1/1: Connect to ipv4#127.0.0.1:1 failed: Connection refused";
-        seen.note(Some(Code::BrokerTransportFailure), refused);
-        assert_eq!(seen.refused, None);
-        seen.note(Some(Code::BrokerTransportFailure), lost);
-        assert_eq!(seen.refused, Some(Refusal::Protocol));
-        seen.forget();
-        seen.note(Some(Code::BrokerTransportFailure), lost);
-        assert_eq!(seen.refused, None);
+        let lost = [
+            "[thrd:h:1/1]: h:1/1: SSL handshake failed: Disconnected: connection closed by peer: \
+             connecting to a PLAINTEXT broker listener? (after 3ms in state SSL_HANDSHAKE)",
+            "[thrd:h:1/1]: h:1/1: Disconnected: connection closed by peer (after 3ms in state \
+             APIVERSION_QUERY, 1 identical error(s) suppressed)",
+            "[thrd:h:1/1]: h:1/1: Disconnected: connection closed by peer (after 3ms in state UP)",
+        ];
+        let others = [
+            "[thrd:h:1/1]: h:1/1: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after \
+             0ms in state CONNECT)",
+            "[thrd:h:1/1]: h:1/1: Disconnected: connection closed by peer (after 5321ms in state UP)",
+        ];
+        for line in lost {
+            let mut seen = Seen::default();
+            seen.logged(line);
+            others.iter().for_each(|line| seen.logged(line));
+            assert_eq!(seen.refused, None);
+            seen.logged(line);
+            assert_eq!(seen.refused, Some(Refusal::Protocol), "{line}");
+            seen.forget();
+            assert_ne!(seen.refused, None, "nobody has answered since");
+            seen.answered = true;
+            seen.forget();
+            seen.logged(line);
+            assert_eq!(seen.refused, None);
+        }
     }
 }
