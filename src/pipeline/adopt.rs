@@ -10,6 +10,7 @@ use cdc_api::{Checkpoint, Error, Result, Sink, TableId};
 
 use super::shared::Shared;
 use crate::config::Delivery;
+use crate::state::State;
 
 /// Makes the first commit of a new sink: `start`, with the tables that there are where it is given no copies of them.
 ///
@@ -24,21 +25,40 @@ pub(super) async fn first_commit(
 ) -> Result<()> {
     let state = &shared.state;
     state.remove_sink(name)?;
+    let others = state.sinks()?;
     if !delivery.snapshot.initial {
         let captured = Arc::clone(&shared.captured.borrow());
         for table in captured.taken(delivery) {
             tracing::info!(sink = name, table = %table.name, "taken as it is, without a copy");
             sink.adopt(table, state.next_copy()?).await?;
-            let note = |what, value: Option<String>| {
-                state.set_value(&key(name, what, table.id), value.as_deref())
-            };
-            let since = captured.since.get(&table.id);
-            note("captured", since.map(ToString::to_string))?;
-            let generation = captured.generations.get(&table.id);
-            note("generation", generation.map(|it| it.number.to_string()))?;
+            let generation = captured.generations.get(&table.id).map(|it| it.number);
+            let since = captured.since.get(&table.id).copied();
+            for (what, now) in [("captured", since), ("generation", generation)] {
+                let oldest = oldest(state, &others, what, table.id, now)?;
+                let oldest = oldest.map(|it| it.to_string());
+                state.set_value(&key(name, what, table.id), oldest.as_deref())?;
+            }
         }
     }
     sink.commit(start).await
+}
+
+/// What is known of a table at the sink's first commit: the log may be far behind what was found of it now, and what
+/// the other sinks have noted was so when they copied it.
+fn oldest(
+    state: &State,
+    others: &[String],
+    what: &str,
+    table: TableId,
+    now: Option<u64>,
+) -> Result<Option<u64>> {
+    let mut oldest = now;
+    for sink in others {
+        let noted = state.value(&key(sink, what, table))?;
+        let noted = noted.and_then(|it| it.parse().ok());
+        oldest = oldest.into_iter().chain(noted).min();
+    }
+    Ok(oldest)
 }
 
 /// Refuses a sink that is to go on where another has stopped, when the pipeline went on from there

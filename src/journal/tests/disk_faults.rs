@@ -1,8 +1,10 @@
 //! Full and failing disks: a clear stop, nothing lost, and on it goes.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cdc_api::ErrorKind;
@@ -17,6 +19,8 @@ struct Failing {
     write: AtomicBool,
     sync: AtomicBool,
     failures: AtomicU64,
+    /// How much of each file is durable, by inode.
+    durable: Mutex<HashMap<u64, u64>>,
 }
 
 impl Failing {
@@ -45,13 +49,16 @@ impl Disk for Failing {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
+        let (file_id, length) = (file.metadata()?.ino(), file.metadata()?.len());
+        let mut durable = self.durable.lock().expect("no test panics here");
         if self.fails(&self.sync) {
             // The pages never reached the disk, and read as zeros later.
-            let length = file.metadata()?.len();
-            let lost = length.saturating_sub(500);
+            let kept = durable.get(&file_id).copied().unwrap_or(0);
+            let lost = length.saturating_sub(500).max(kept);
             file.write_all_at(&vec![0; (length - lost) as usize], lost)?;
             return Err(io::Error::from_raw_os_error(5));
         }
+        durable.insert(file_id, length);
         file.sync_data()
     }
 }
