@@ -18,81 +18,90 @@ use cdc_integration::scene::Scene;
 use cdc_integration::server::Server;
 use compare::{Case, Modes};
 
-/// One at a time: each is two programs in Java and some sixty tables.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 #[tokio::test(flavor = "multi_thread")]
-async fn records_are_debeziums_to_the_letter() {
-    postgres("json", &[], "").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_with_their_schema_are_debeziums_to_the_letter() {
-    postgres("json_with_schema", &[], "").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_in_other_modes_are_debeziums_to_the_letter() {
-    let theirs = [
-        ("decimal.handling.mode", "string"),
-        ("binary.handling.mode", "hex"),
-        ("time.precision.mode", "adaptive_time_microseconds"),
-        ("interval.handling.mode", "string"),
-        ("hstore.handling.mode", "map"),
-        ("tombstones.on.delete", "false"),
-        ("skipped.operations", "none"),
-        ("unavailable.value.placeholder", "gone"),
+async fn records_of_postgres_are_debeziums_to_the_letter_in_every_mode() {
+    let modes = [
+        Modes {
+            prefix: "pg_plain",
+            format: "json",
+            theirs: &[],
+            ours: "",
+        },
+        Modes {
+            prefix: "pg_schemas",
+            format: "json_with_schema",
+            theirs: &[],
+            ours: "",
+        },
+        Modes {
+            prefix: "pg_texts",
+            format: "json",
+            theirs: &[
+                ("decimal.handling.mode", "string"),
+                ("binary.handling.mode", "hex"),
+                ("time.precision.mode", "adaptive_time_microseconds"),
+                ("interval.handling.mode", "string"),
+                ("hstore.handling.mode", "map"),
+                ("tombstones.on.delete", "false"),
+                ("skipped.operations", "none"),
+                ("unavailable.value.placeholder", "gone"),
+            ],
+            ours: "    decimals: string\n    binary: hex\n    times: adaptive_time_microseconds\n    \
+                   intervals: string\n    hstore: map\n    tombstones: false\n    skipped_operations: []\n    \
+                   unavailable_value: gone\n",
+        },
+        Modes {
+            prefix: "pg_connect",
+            format: "json_with_schema",
+            theirs: &[
+                ("decimal.handling.mode", "double"),
+                ("time.precision.mode", "connect"),
+            ],
+            ours: "    decimals: double\n    times: connect\n",
+        },
+        Modes {
+            prefix: "pg_micros",
+            format: "json",
+            theirs: &[("time.precision.mode", "microseconds")],
+            ours: "    times: microseconds\n",
+        },
+        Modes {
+            prefix: "pg_iso",
+            format: "json",
+            theirs: &[("time.precision.mode", "isostring")],
+            ours: "    times: isostring\n",
+        },
     ];
-    let ours = "    decimals: string\n    binary: hex\n    times: adaptive_time_microseconds\n    \
-         intervals: string\n    hstore: map\n    tombstones: false\n    skipped_operations: []\n    \
-         unavailable_value: gone\n";
-    postgres("json", &theirs, ours).await;
+    postgres(&modes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_in_connects_own_types_are_debeziums_to_the_letter() {
-    let theirs = [
-        ("decimal.handling.mode", "double"),
-        ("time.precision.mode", "connect"),
+async fn records_of_mysql_are_debeziums_to_the_letter_in_every_mode() {
+    let modes = [
+        Modes {
+            prefix: "mysql_plain",
+            format: "json",
+            theirs: &[],
+            ours: "",
+        },
+        Modes {
+            prefix: "mysql_schemas",
+            format: "json_with_schema",
+            theirs: &[("bigint.unsigned.handling.mode", "precise")],
+            ours: "    unsigned_bigint: precise\n",
+        },
+        // Of times that are none of a day Debezium makes no ISO text: it stops.
+        Modes {
+            prefix: "mysql_micros",
+            format: "json",
+            theirs: &[("time.precision.mode", "microseconds")],
+            ours: "    times: microseconds\n",
+        },
     ];
-    let ours = "    decimals: double\n    times: connect\n";
-    postgres("json_with_schema", &theirs, ours).await;
+    mysql(&modes).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn times_in_every_other_form_are_debeziums_to_the_letter() {
-    let mode = |mode: &'static str| {
-        (
-            [("time.precision.mode", mode)],
-            format!("    times: {mode}\n"),
-        )
-    };
-    let (theirs, ours) = mode("microseconds");
-    postgres("json", &theirs, &ours).await;
-    mysql("json", &theirs, &ours).await;
-    // Of MySQL's times that are none of a day Debezium makes no text: it stops.
-    let (theirs, ours) = mode("isostring");
-    postgres("json", &theirs, &ours).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_of_mysql_are_debeziums_to_the_letter() {
-    mysql("json", &[], "").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_of_mysql_with_their_schema_are_debeziums_to_the_letter() {
-    let theirs = [("bigint.unsigned.handling.mode", "precise")];
-    mysql(
-        "json_with_schema",
-        &theirs,
-        "    unsigned_bigint: precise\n",
-    )
-    .await;
-}
-
-async fn postgres(format: &str, theirs: &[(&str, &str)], ours: &str) {
-    let _turn = TURN.lock().await;
+async fn postgres(modes: &[Modes]) {
     let scene = Scene::new(Wanted::version(18), &postgres::schema()).await;
     let own = |(key, value): (&'static str, &str)| (key, value.to_owned());
     let case = Case {
@@ -110,30 +119,23 @@ async fn postgres(format: &str, theirs: &[(&str, &str)], ours: &str) {
             ("database.dbname", "postgres"),
             ("schema.include.list", "shop"),
             ("plugin.name", "pgoutput"),
-            ("slot.name", "debezium"),
-            ("publication.name", "debezium"),
         ]
         .map(own)
         .to_vec(),
+        own: &[("slot.name", "debezium"), ("publication.name", "debezium")],
         differ: &[],
         schemas_differ: &[
             (
                 "shop.mood",
                 "an enum is plain text, without the labels that it allows",
             ),
-            ("shop.shop.whole", "schemas carry no defaults of columns"),
+            ("shop.whole", "schemas carry no defaults of columns"),
         ],
     };
-    let modes = Modes {
-        format,
-        theirs,
-        ours,
-    };
-    compare::compare(scene, &case, &modes).await;
+    compare::compare(scene, &case, modes).await;
 }
 
-async fn mysql(format: &str, theirs: &[(&str, &str)], ours: &str) {
-    let _turn = TURN.lock().await;
+async fn mysql(modes: &[Modes]) {
     let scene = Scene::on(Mysql::start(Flavor::MySql).await, &mysql::schema()).await;
     let own = |(key, value): (&'static str, &str)| (key, value.to_owned());
     let case = Case {
@@ -147,7 +149,6 @@ async fn mysql(format: &str, theirs: &[(&str, &str)], ours: &str) {
             ),
             ("database.port", &scene.server.port().to_string()),
             ("database.user", "root"),
-            ("database.server.id", "7777"),
             ("database.include.list", "shop"),
             ("include.schema.changes", "false"),
             ("driver.allowPublicKeyRetrieval", "true"),
@@ -158,6 +159,7 @@ async fn mysql(format: &str, theirs: &[(&str, &str)], ours: &str) {
         ]
         .map(own)
         .to_vec(),
+        own: &[("database.server.id", "777")],
         differ: &[
             (
                 "float",
@@ -179,13 +181,8 @@ async fn mysql(format: &str, theirs: &[(&str, &str)], ours: &str) {
         schemas_differ: &[
             ("enum('a','b','c')", "an enum is plain text"),
             ("set('a','b','c')", "a set is plain text"),
-            ("shop.shop.whole", "schemas carry no defaults of columns"),
+            ("shop.whole", "schemas carry no defaults of columns"),
         ],
     };
-    let modes = Modes {
-        format,
-        theirs,
-        ours,
-    };
-    compare::compare(scene, &case, &modes).await;
+    compare::compare(scene, &case, modes).await;
 }

@@ -1,95 +1,88 @@
-//! Both engines on one server: existing rows, then changes, then the records side by side.
+//! Both engines on one server: existing rows, then changes, then the records side by side, in several modes at once.
+//!
+//! Invariant: a difference that is not listed fails, and so does a listed one that is none.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use cdc_integration::kafka::debezium::{Debezium, Event};
-use cdc_integration::kafka::{Consumed, Kafka, connect, consume};
+use cdc_integration::kafka::{self, connect, consume};
 use cdc_integration::scene::Scene;
 use cdc_integration::server::Server;
 use cdc_integration::{eventually, free_port};
 
 /// A type, and values of it as SQL.
-pub type Type = (&'static str, &'static [&'static str]);
+pub(crate) type Type = (&'static str, &'static [&'static str]);
 
 /// What is compared.
-pub struct Case {
-    pub types: &'static [Type],
-    pub changes: Vec<String>,
+pub(crate) struct Case {
+    pub(crate) types: &'static [Type],
+    pub(crate) changes: Vec<String>,
     /// The source's type and URL in our configuration.
-    pub source: (&'static str, String),
+    pub(crate) source: (&'static str, String),
     /// The connector's settings.
-    pub connector: Vec<(&'static str, String)>,
+    pub(crate) connector: Vec<(&'static str, String)>,
+    /// Those that two connectors may not share; each has the connector's number put behind it.
+    pub(crate) own: &'static [(&'static str, &'static str)],
     /// What differs, and why.
-    pub differ: &'static [(&'static str, &'static str)],
+    pub(crate) differ: &'static [(&'static str, &'static str)],
     /// What differs where records carry their schema, and why.
-    pub schemas_differ: &'static [(&'static str, &'static str)],
+    pub(crate) schemas_differ: &'static [(&'static str, &'static str)],
 }
 
 /// How both are told to write.
-pub struct Modes<'a> {
-    pub format: &'a str,
-    pub theirs: &'a [(&'a str, &'a str)],
-    pub ours: &'a str,
+pub(crate) struct Modes {
+    /// What its topics' names begin with.
+    pub(crate) prefix: &'static str,
+    pub(crate) format: &'static str,
+    pub(crate) theirs: &'static [(&'static str, &'static str)],
+    pub(crate) ours: &'static str,
+}
+
+impl Modes {
+    fn schemas(&self) -> bool {
+        self.format != "json"
+    }
 }
 
 /// The table of a type.
-pub fn table(number: usize) -> String {
+pub(crate) fn table(number: usize) -> String {
     format!("t{number:02}")
 }
 
+/// Key and value.
 type Record = (Option<String>, Option<String>);
 
 /// # Panics
 /// With the differences.
-pub async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, modes: &Modes<'_>) {
-    let broker = Kafka::start().await;
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_debezium/Engine.java");
-    let schemas = if modes.format == "json" {
-        "false"
-    } else {
-        "true"
-    };
-    let mut settings = vec![
-        ("name", "engine"),
-        (
-            "offset.storage",
-            "org.apache.kafka.connect.storage.MemoryOffsetBackingStore",
-        ),
-        ("offset.flush.interval.ms", "0"),
-        ("database.hostname", "127.0.0.1"),
-        ("topic.prefix", "shop"),
-        ("key.converter.schemas.enable", schemas),
-        ("value.converter.schemas.enable", schemas),
-        ("converter.schemas.enable", schemas),
-    ];
-    settings.extend(
-        case.connector
-            .iter()
-            .map(|(key, value)| (*key, value.as_str())),
-    );
-    settings.extend_from_slice(modes.theirs);
-    let debezium = Debezium::start(&program, &settings);
+pub(crate) async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, modes: &[Modes]) {
+    let brokers = kafka::shared();
+    let debezium = debezium(case, modes);
+    let sinks: String = modes
+        .iter()
+        .map(|it| {
+            format!(
+                "  {0}:\n    type: kafka\n    brokers: {brokers}\n    topic_prefix: {0}\n    format: {1}\n{2}",
+                it.prefix, it.format, it.ours
+            )
+        })
+        .collect();
     scene.daemon.configure(&format!(
-        "name: shop\ndata_dir: ./data\nsource:\n  type: {}\n  url: {}\n  tables: [\"shop.*\"]\n\
-         sinks:\n  events:\n    type: kafka\n    brokers: {}\n    format: {}\n{}\
-         admin:\n  listen: 127.0.0.1:{}\n",
+        "name: {0}\ndata_dir: ./data\nsource:\n  type: {0}\n  url: {1}\n  tables: [\"shop.*\"]\nsinks:\n{sinks}\
+         admin:\n  listen: 127.0.0.1:{2}\n",
         case.source.0,
         case.source.1,
-        broker.brokers(),
-        modes.format,
-        modes.ours,
         free_port()
     ));
     scene.daemon.start_streaming().await;
     let rows: usize = case.types.iter().map(|(_, values)| values.len()).sum();
-    wait_for(&debezium, "the existing rows", 1, rows).await;
+    wait_for(&debezium, modes, "the existing rows", (1, rows)).await;
     for statement in &case.changes {
         scene.server.execute(statement).await;
     }
     scene.daemon.caught_up(Duration::from_secs(180)).await;
-    wait_for(&debezium, "the changes", 2, rows).await;
+    wait_for(&debezium, modes, "the changes", (2, rows)).await;
     let mut theirs: BTreeMap<String, Vec<Record>> = BTreeMap::new();
     // A tombstone without a key says nothing; we write none.
     let says = |event: &Event| event.key.is_some() || event.value.is_some();
@@ -99,54 +92,113 @@ pub async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, modes: 
     }
     drop(debezium);
     let mut differences = String::new();
-    let mut written = Vec::new();
-    for (topic, theirs) in &theirs {
-        let ours: Vec<Consumed> = consume(&broker.brokers(), topic)
-            .expect("the broker answers")
-            .unwrap_or_default();
-        written.extend(ours.iter().flat_map(|record| {
-            let texts = [record.key.clone(), record.value.clone()];
-            texts
+    // What we wrote, without schemas and with them.
+    let mut written: [Vec<(String, String)>; 2] = Default::default();
+    for mode in modes {
+        let own = format!("{}.shop.", mode.prefix);
+        let topics = theirs.iter().filter(|(topic, _)| topic.starts_with(&own));
+        let mut compared = 0;
+        for (topic, theirs) in topics {
+            let ours = consume(&brokers, topic)
+                .expect("the broker answers")
+                .unwrap_or_default();
+            let texts = ours.iter().flat_map(|it| [&it.key, &it.value]).flatten();
+            let texts = texts.map(|text| (topic.clone(), text.clone()));
+            written[usize::from(mode.schemas())].extend(texts);
+            let ours: Vec<Record> = ours
                 .into_iter()
-                .flatten()
-                .map(|text| (topic.clone(), text))
-        }));
-        let ours: Vec<_> = ours
-            .into_iter()
-            .map(|record| (record.key, record.value.as_deref().map(masked)))
-            .collect();
-        let name = name(case, topic);
-        let among = |list: &[(&str, &str)]| list.iter().any(|(differs, _)| *differs == name);
-        let known = among(case.differ) || schemas == "true" && among(case.schemas_differ);
-        let equal = ours == *theirs;
-        if equal == known {
-            differences.push_str(&format!(
-                "{name}: {}\n",
-                if known { "is equal" } else { "differs" }
-            ));
-            for index in 0..ours.len().max(theirs.len()) {
-                let (a, b) = (ours.get(index), theirs.get(index));
-                if a != b {
-                    differences.push_str(&format!("  ours   {a:?}\n  theirs {b:?}\n"));
-                }
-            }
+                .map(|record| (record.key, record.value.as_deref().map(masked)))
+                .collect();
+            compared += 1;
+            differences.push_str(&difference(case, mode, topic, &ours, theirs));
+        }
+        assert!(
+            compared >= case.types.len(),
+            "{}: only {compared} topics",
+            mode.prefix
+        );
+    }
+    assert!(differences.is_empty(), "{differences}");
+    let [plain, with_schemas] = written;
+    for (schemas, written) in [(false, plain), (true, with_schemas)] {
+        converts(case, schemas, &written);
+    }
+}
+
+/// Starts an engine for each mode.
+fn debezium(case: &Case, modes: &[Modes]) -> Debezium {
+    let mut settings = Vec::new();
+    for (number, mode) in modes.iter().enumerate() {
+        let mut own = vec![
+            ("name", mode.prefix.to_owned()),
+            (
+                "offset.storage",
+                "org.apache.kafka.connect.storage.MemoryOffsetBackingStore".to_owned(),
+            ),
+            ("offset.flush.interval.ms", "0".to_owned()),
+            ("database.hostname", "127.0.0.1".to_owned()),
+            ("topic.prefix", mode.prefix.to_owned()),
+        ];
+        for key in [
+            "key.converter.schemas.enable",
+            "value.converter.schemas.enable",
+            "converter.schemas.enable",
+        ] {
+            own.push((key, mode.schemas().to_string()));
+        }
+        own.extend_from_slice(&case.connector);
+        let numbered = |(key, value): &(&'static str, &str)| (*key, format!("{value}{number}"));
+        own.extend(case.own.iter().map(numbered));
+        let told = |(key, value): &(&'static str, &str)| (*key, (*value).to_owned());
+        own.extend(mode.theirs.iter().map(told));
+        settings.extend(
+            own.into_iter()
+                .map(|(key, value)| (format!("{number}.{key}"), value)),
+        );
+    }
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_debezium/Engines.java");
+    Debezium::start(&program, &settings)
+}
+
+/// What is wrong with a topic, in words; nothing where all is well.
+fn difference(
+    case: &Case,
+    mode: &Modes,
+    topic: &str,
+    ours: &[Record],
+    theirs: &[Record],
+) -> String {
+    let name = name(case, topic);
+    let among = |list: &[(&str, &str)]| list.iter().any(|(differs, _)| *differs == name);
+    let known = among(case.differ) || mode.schemas() && among(case.schemas_differ);
+    if (ours == theirs) != known {
+        return String::new();
+    }
+    let what = if known { "is equal" } else { "differs" };
+    let mut text = format!("{topic} ({name}): {what}\n");
+    for index in 0..ours.len().max(theirs.len()) {
+        let (a, b) = (ours.get(index), theirs.get(index));
+        if a != b {
+            text.push_str(&format!("  ours   {a:?}\n  theirs {b:?}\n"));
         }
     }
-    assert!(
-        theirs.len() >= case.types.len(),
-        "only {} topics",
-        theirs.len()
-    );
-    assert!(differences.is_empty(), "{differences}");
-    // Connect's own converter reads what we wrote, and would write the same: without a schema its structures are maps,
-    // whose members have no order.
+    text
+}
+
+/// Connect's own converter reads what we wrote, and would write the same: without a schema its structures are maps,
+/// whose members have no order.
+fn converts(case: &Case, schemas: bool, written: &[(String, String)]) {
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_debezium/Converter.java");
-    let again = connect::converted(&program, schemas == "true", &written);
+    let again = connect::converted(&program, schemas, written);
     for ((topic, text), again) in written.iter().zip(&again) {
         let same = match schemas {
-            "true" => read(case, topic, text) == *again,
-            _ => value(text) == value(again),
+            true => read(case, topic, text) == *again,
+            false => value(text) == value(again),
         };
         assert!(
             same,
@@ -165,25 +217,35 @@ fn read(case: &Case, topic: &str, text: &str) -> String {
     words.fold(text.to_owned(), |text, word| text.replace(word, "0.0"))
 }
 
-/// The type whose table has this topic, or the topic.
+/// The type whose table has this topic; of other tables the name.
 fn name<'a>(case: &Case, topic: &'a str) -> &'a str {
-    let number = topic.strip_prefix("shop.shop.t");
+    let table = topic.split_once('.').map_or(topic, |(_, table)| table);
+    let number = table.strip_prefix("shop.t");
     let number = number.and_then(|it| it.parse::<usize>().ok());
-    number.map_or(topic, |number| case.types[number].0)
+    number.map_or(table, |number| case.types[number].0)
 }
 
-async fn wait_for(debezium: &Debezium, what: &str, last: usize, records: usize) {
+/// Waits until of each mode the last table has so many records, and all have so many at least.
+async fn wait_for(
+    debezium: &Debezium,
+    modes: &[Modes],
+    what: &str,
+    (last, records): (usize, usize),
+) {
     let limit = Duration::from_secs(240);
     eventually(&format!("Debezium has read {what}"), limit, || async {
         let seen = debezium.events();
-        let found = seen
-            .iter()
-            .filter(|it| it.topic == "shop.shop.last")
-            .count();
-        if found >= last && seen.len() >= records {
-            return Ok(());
+        for mode in modes {
+            let own = format!("{}.", mode.prefix);
+            let topics = seen.iter().filter_map(|it| it.topic.strip_prefix(&own));
+            let topics: Vec<&str> = topics.collect();
+            let found = topics.iter().filter(|it| **it == "shop.last").count();
+            if found < last || topics.len() < records {
+                let log = tail(&debezium.log());
+                return Err(format!("{own} {} records\n{log}", topics.len()));
+            }
         }
-        Err(format!("{} records\n{}", seen.len(), tail(&debezium.log())))
+        Ok(())
     })
     .await;
 }

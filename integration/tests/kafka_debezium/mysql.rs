@@ -3,7 +3,7 @@
 use super::compare::{Type, table};
 
 /// Types, and values of each as SQL.
-pub const TYPES: &[Type] = &[
+pub(crate) const TYPES: &[Type] = &[
     ("bool", &["true", "false"]),
     ("tinyint", &["-128", "127"]),
     ("tinyint unsigned", &["255"]),
@@ -87,7 +87,7 @@ pub const TYPES: &[Type] = &[
 ];
 
 /// The tables with their existing rows.
-pub fn schema() -> String {
+pub(crate) fn schema() -> String {
     let mut sql = String::new();
     for (number, (name, values)) in TYPES.iter().enumerate() {
         let table = table(number);
@@ -112,7 +112,7 @@ pub fn schema() -> String {
 }
 
 /// Changes of every table, statement by statement.
-pub fn changes() -> Vec<String> {
+pub(crate) fn changes() -> Vec<String> {
     let mut statements = Vec::new();
     for (number, (_, values)) in TYPES.iter().enumerate() {
         let table = table(number);

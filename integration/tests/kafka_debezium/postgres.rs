@@ -3,7 +3,7 @@
 use super::compare::{Type, table};
 
 /// Types, and values of each as SQL.
-pub const TYPES: &[Type] = &[
+pub(crate) const TYPES: &[Type] = &[
     ("boolean", &["true", "false"]),
     ("smallint", &["-32768", "32767"]),
     ("integer", &["-2147483648", "2147483647"]),
@@ -133,7 +133,7 @@ pub const TYPES: &[Type] = &[
 ];
 
 /// The tables with their existing rows.
-pub fn schema() -> String {
+pub(crate) fn schema() -> String {
     let mut sql = String::from(
         "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree; \
          CREATE TYPE shop.mood AS ENUM ('sad', 'happy'); CREATE DOMAIN shop.small AS int CHECK (VALUE < 10);",
@@ -168,7 +168,7 @@ pub fn schema() -> String {
 }
 
 /// Changes of every table, statement by statement.
-pub fn changes() -> Vec<String> {
+pub(crate) fn changes() -> Vec<String> {
     let mut statements = Vec::new();
     for (number, (_, values)) in TYPES.iter().enumerate() {
         let table = table(number);

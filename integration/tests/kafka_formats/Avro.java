@@ -1,5 +1,6 @@
-// Debezium's own engine with its records in Avro: reads its settings from the file that is named, prints topic, key and
-// value of every record, one a line, parted by tabs; key and value are the schema's text, a bar, and the bytes in base64.
+// Debezium's own engine with its records in Avro: reads its settings from the file that is named, where each key has a
+// number and a dot before it; prints topic, key and value of every record, one a line, parted by tabs; key and value are
+// the schema's text, a bar, and the bytes in base64.
 
 import io.apicurio.registry.utils.converter.avro.AvroData;
 import io.debezium.embedded.Connect;
@@ -36,10 +37,12 @@ public class Avro {
     }
 
     public static void main(String[] arguments) throws Exception {
-        Properties settings = new Properties();
+        Properties numbered = new Properties();
         try (FileInputStream file = new FileInputStream(arguments[0])) {
-            settings.load(file);
+            numbered.load(file);
         }
+        Properties settings = new Properties();
+        numbered.forEach((key, value) -> settings.put(key.toString().replaceFirst("^\\d+\\.", ""), value));
         PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         DebeziumEngine.create(Connect.class)
             .using(settings)

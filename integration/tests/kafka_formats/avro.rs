@@ -15,7 +15,7 @@ use cdc_integration::scene::Scene;
 use cdc_integration::{eventually, free_port};
 use serde_json::Value;
 
-use crate::beside::{self, Wishes, masked};
+use crate::beside::{self, Pair, Wishes, masked};
 
 const TYPES: &[(&str, &[&str])] = &[
     ("boolean", &["true"]),
@@ -171,13 +171,16 @@ async fn schemas_and_values_are_the_converters() {
         Wishes {
             schema: &schema,
             changes: &changes,
-            theirs: &[
-                ("schema.name.adjustment.mode", "avro"),
-                ("field.name.adjustment.mode", "avro"),
-                ("skipped.operations", "none"),
-                ("provide.transaction.metadata", "true"),
-            ],
-            ours: "    format: avro\n    skipped_operations: []\n    transaction_metadata: true\n",
+            pairs: &[Pair {
+                prefix: "avro",
+                theirs: &[
+                    ("schema.name.adjustment.mode", "avro"),
+                    ("field.name.adjustment.mode", "avro"),
+                    ("skipped.operations", "none"),
+                    ("provide.transaction.metadata", "true"),
+                ],
+                ours: "    format: avro\n    skipped_operations: []\n    transaction_metadata: true\n",
+            }],
             program: "kafka_formats/Avro.java",
             jars: &["avro-2"],
         },
@@ -188,7 +191,7 @@ async fn schemas_and_values_are_the_converters() {
     let mut ours: BTreeMap<String, Vec<Written>> = BTreeMap::new();
     let mut theirs: BTreeMap<String, Vec<Written>> = BTreeMap::new();
     for (topic, events) in &outcome.theirs {
-        if topic.starts_with("shop.shop.") {
+        if topic.starts_with("avro.shop.") {
             let events = events.iter().map(|it| (it.key.clone(), it.value.clone()));
             let says = |it: &Written| it.0.is_some() || it.1.is_some();
             theirs.insert(topic.clone(), events.filter(says).collect());
@@ -225,9 +228,9 @@ async fn schemas_and_values_are_the_converters() {
     assert!(compared >= 20, "only {compared} records");
     let subjects = registry.subjects();
     for subject in [
-        "shop.shop.t00-key",
-        "shop.shop.t00-value",
-        "shop.shop.bag-value",
+        "avro.shop.kinds-key",
+        "avro.shop.kinds-value",
+        "avro.shop.bag-value",
     ] {
         assert!(
             subjects.iter().any(|it| it == subject),
@@ -235,7 +238,7 @@ async fn schemas_and_values_are_the_converters() {
         );
     }
     assert!(
-        !subjects.iter().any(|it| it == "shop.shop.bag-key"),
+        !subjects.iter().any(|it| it == "avro.shop.bag-key"),
         "there is no key"
     );
     outcome.scene.daemon.assert_log_clean();

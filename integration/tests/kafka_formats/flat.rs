@@ -1,6 +1,6 @@
 //! The row alone, beside Debezium's `ExtractNewRecordState`.
 
-use crate::beside::{self, Outcome, Wishes};
+use crate::beside::{self, ENGINES, Pair, Wishes};
 
 const SCHEMA: &str = "CREATE TABLE shop.t (id int PRIMARY KEY, v text, n int NOT NULL); INSERT INTO shop.t VALUES (1, 'a', 1); \
      CREATE TABLE shop.w (id int PRIMARY KEY, v text); ALTER TABLE shop.w REPLICA IDENTITY FULL; \
@@ -17,45 +17,124 @@ const CHANGES: &[&str] = &[
     "TRUNCATE shop.bag",
 ];
 
-/// Both with these settings; all records of tables are the same text. Where rows have members of the envelope beside
-/// them, those of existing rows and times of making are left out.
-async fn compare(theirs: &[(&str, &str)], ours: &str) -> Outcome {
-    let mut settings = vec![
-        ("transforms", "unwrap"),
+const PLAIN: [(&str, &str); 3] = [
+    ("key.converter.schemas.enable", "false"),
+    ("value.converter.schemas.enable", "false"),
+    ("converter.schemas.enable", "false"),
+];
+
+const DELETES: &str = "transforms.unwrap.delete.tombstone.handling.mode";
+
+const FIELDS: &str = "op,lsn,source.ts_ms,source.version,source.snapshot,txId,transaction.id,transaction.total_order,\
+     ts_ms:made";
+
+type Settings = Vec<(&'static str, &'static str)>;
+
+/// By prefix: Debezium's settings beside those that make it write the row alone, and ours.
+fn modes() -> [(&'static str, Settings, String); 4] {
+    let plain = |more: &[(&'static str, &'static str)]| [&PLAIN, more].concat();
+    [
+        ("flat", plain(&[]), String::new()),
         (
-            "transforms.unwrap.type",
-            "io.debezium.transforms.ExtractNewRecordState",
+            "flat_rewritten",
+            plain(&[(DELETES, "rewrite")]),
+            "    flat:\n      deletes: rewrite\n".to_owned(),
         ),
-        ("skipped.operations", "none"),
-    ];
-    settings.extend_from_slice(theirs);
+        (
+            "flat_fields",
+            vec![
+                ("converter.schemas.enable", "true"),
+                ("provide.transaction.metadata", "true"),
+                (DELETES, "rewrite-with-tombstone"),
+                ("transforms.unwrap.add.fields", FIELDS),
+            ],
+            format!(
+                "    format: json_with_schema\n    transaction_metadata: true\n    flat:\n      \
+                 deletes: rewrite_with_tombstone\n      add_fields: [{}]\n",
+                FIELDS.replace("ts_ms:made", "'ts_ms:made'")
+            ),
+        ),
+        (
+            "flat_headers",
+            plain(&[(DELETES, "drop")]),
+            "    flat:\n      deletes: drop\n      add_headers: [op, source.table, lsn]\n"
+                .to_owned(),
+        ),
+    ]
+}
+
+/// All records of tables are the same text. Where rows have members of the envelope beside them, those of existing rows
+/// and times of making are left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_alone_is_debeziums_and_a_delete_is_a_tombstone_rewritten_or_left_out() {
+    let modes = modes().map(|(prefix, own, ours)| {
+        let mut theirs = vec![
+            ("transforms", "unwrap"),
+            (
+                "transforms.unwrap.type",
+                "io.debezium.transforms.ExtractNewRecordState",
+            ),
+            ("skipped.operations", "none"),
+        ];
+        theirs.extend(own);
+        let ours = format!("    envelope: flat\n    skipped_operations: []\n{ours}");
+        (prefix, theirs, ours)
+    });
+    let pairs = modes.each_ref().map(|(prefix, theirs, ours)| Pair {
+        prefix,
+        theirs,
+        ours,
+    });
     let outcome = beside::run(
         Wishes {
             schema: SCHEMA,
             changes: CHANGES,
-            theirs: &settings,
-            ours: &format!("    envelope: flat\n    skipped_operations: []\n{ours}"),
-            program: "kafka_debezium/Engine.java",
+            pairs: &pairs,
+            program: ENGINES,
             jars: &[],
         },
         None,
     )
     .await;
-    for table in ["t", "w", "bag", "zlast"] {
-        let topic = format!("shop.shop.{table}");
-        let ours: Vec<_> = outcome
-            .ours(&topic)
-            .into_iter()
-            .map(|it| (it.key, it.value.map(stable)))
-            .collect();
-        let theirs = outcome.theirs.get(&topic).into_iter().flatten();
-        let theirs: Vec<_> = theirs
-            .map(|it| (it.key.clone(), it.value.clone().map(stable)))
-            .filter(|(key, value)| key.is_some() || value.is_some())
-            .collect();
-        assert_eq!(ours, theirs, "{topic}");
+    for Pair { prefix, .. } in pairs {
+        for table in ["t", "w", "bag", "zlast"] {
+            let topic = format!("{prefix}.shop.{table}");
+            let ours: Vec<_> = outcome
+                .ours(&topic)
+                .into_iter()
+                .map(|it| (it.key, it.value.map(stable)))
+                .collect();
+            let theirs = outcome.theirs.get(&topic).into_iter().flatten();
+            let theirs: Vec<_> = theirs
+                .map(|it| (it.key.clone(), it.value.clone().map(stable)))
+                .filter(|(key, value)| key.is_some() || value.is_some())
+                .collect();
+            assert_eq!(ours, theirs, "{topic}");
+        }
     }
-    outcome
+    let values = |topic: &str| {
+        let records = outcome.ours(topic).into_iter();
+        records.filter_map(|it| it.value).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        values("flat_rewritten.shop.w"),
+        [
+            r#"{"id":1,"v":"x","__deleted":"false"}"#,
+            r#"{"id":1,"v":"y","__deleted":"false"}"#,
+            r#"{"id":1,"v":"y","__deleted":"true"}"#,
+        ]
+    );
+    let deleted = values("flat_fields.shop.t");
+    let deleted = deleted
+        .iter()
+        .filter(|it| it.contains("\"__deleted\":\"true\""));
+    assert_eq!(deleted.count(), 2);
+    for record in outcome.ours("flat_headers.shop.w") {
+        let text = |name: &str| String::from_utf8(record.headers[name].clone()).expect("text");
+        assert!(["c", "u"].contains(&text("__op").as_str()));
+        assert_eq!(text("__source_table"), "w");
+        assert!(text("__lsn").parse::<u64>().expect("a number") > 0);
+    }
 }
 
 /// Without the places of existing rows, the version and the commit before.
@@ -88,56 +167,4 @@ fn stable(mut value: String) -> String {
         value.replace_range(start..start + end.expect("an end"), "*");
     }
     value
-}
-
-const PLAIN: [(&str, &str); 3] = [
-    ("key.converter.schemas.enable", "false"),
-    ("value.converter.schemas.enable", "false"),
-    ("converter.schemas.enable", "false"),
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_alone_is_debeziums() {
-    compare(&PLAIN, "").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_row_can_be_rewritten_with_members_of_the_envelope_beside_it() {
-    let outcome = compare(
-        &[
-            ("converter.schemas.enable", "true"),
-            ("provide.transaction.metadata", "true"),
-            ("transforms.unwrap.delete.tombstone.handling.mode", "rewrite-with-tombstone"),
-            (
-                "transforms.unwrap.add.fields",
-                "op,lsn,source.ts_ms,source.version,source.snapshot,txId,transaction.id,transaction.total_order,ts_ms:made",
-            ),
-        ],
-        "    format: json_with_schema\n    transaction_metadata: true\n    flat:\n      deletes: rewrite_with_tombstone\n      \
-         add_fields: [op, lsn, source.ts_ms, source.version, source.snapshot, txId, transaction.id, transaction.total_order, 'ts_ms:made']\n",
-    )
-    .await;
-    let records = outcome.ours("shop.shop.t");
-    let deleted = records
-        .iter()
-        .filter_map(|it| it.value.as_deref())
-        .filter(|it| it.contains("\"__deleted\":\"true\""));
-    assert_eq!(deleted.count(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn deletes_can_be_left_out_and_members_stand_in_headers() {
-    let mut theirs = PLAIN.to_vec();
-    theirs.push(("transforms.unwrap.delete.tombstone.handling.mode", "drop"));
-    let outcome = compare(
-        &theirs,
-        "    flat:\n      deletes: drop\n      add_headers: [op, source.table, lsn]\n",
-    )
-    .await;
-    for record in outcome.ours("shop.shop.w") {
-        let text = |name: &str| String::from_utf8(record.headers[name].clone()).expect("text");
-        assert!(["c", "u"].contains(&text("__op").as_str()));
-        assert_eq!(text("__source_table"), "w");
-        assert!(text("__lsn").parse::<u64>().expect("a number") > 0);
-    }
 }

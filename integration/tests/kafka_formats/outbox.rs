@@ -3,7 +3,7 @@
 use cdc_integration::kafka::consume;
 use serde_json::Value;
 
-use crate::beside::{self, Wishes};
+use crate::beside::{self, ENGINES, Pair, Wishes};
 
 const SCHEMA: &str = "CREATE TABLE shop.outbox (id uuid PRIMARY KEY, aggregatetype text NOT NULL, aggregateid text NOT NULL, type text NOT NULL, payload jsonb); \
      INSERT INTO shop.outbox VALUES ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a10', 'order', '7', 'created', '{\"a\": 1}'); \
@@ -22,6 +22,8 @@ async fn rows_of_an_outbox_are_the_events_that_debezium_routes() {
         Wishes {
             schema: SCHEMA,
             changes: CHANGES,
+            pairs: &[Pair {
+                prefix: "routed",
             theirs: &[
                 ("key.converter.schemas.enable", "false"),
                 ("value.converter.schemas.enable", "false"),
@@ -37,10 +39,11 @@ async fn rows_of_an_outbox_are_the_events_that_debezium_routes() {
                     "predicates.own.type",
                     "org.apache.kafka.connect.transforms.predicates.TopicNameMatches",
                 ),
-                ("predicates.own.pattern", "shop.shop.outbox"),
+                ("predicates.own.pattern", "routed.shop.outbox"),
             ],
-            ours: "    outbox:\n      tables: [shop.outbox]\n      headers: {type: eventType}\n",
-            program: "kafka_debezium/Engine.java",
+                ours: "    outbox:\n      tables: [shop.outbox]\n      headers: {type: eventType}\n",
+            }],
+            program: ENGINES,
             jars: &[],
         },
         None,
@@ -67,7 +70,7 @@ async fn rows_of_an_outbox_are_the_events_that_debezium_routes() {
     assert_eq!(order.headers["id"], b"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11");
     assert_eq!(order.headers["eventType"], b"created");
     // Other tables are as ever, and the outbox has no topic of its own.
-    assert_eq!(outcome.ours("shop.shop.t").len(), 1);
-    let own = consume(&outcome.brokers, "shop.shop.outbox").expect("it answers");
+    assert_eq!(outcome.ours("routed.shop.t").len(), 1);
+    let own = consume(&outcome.brokers, "routed.shop.outbox").expect("it answers");
     assert_eq!(own, None);
 }

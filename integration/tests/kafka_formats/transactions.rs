@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::beside::{self, Wishes, masked};
+use crate::beside::{self, ENGINES, Pair, Wishes, masked};
 
 const SCHEMA: &str = "CREATE TABLE shop.t (id int PRIMARY KEY, v text); CREATE TABLE shop.u (id int PRIMARY KEY); \
      INSERT INTO shop.u VALUES (0);";
@@ -23,32 +23,50 @@ fn transaction(id: &Value) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_say_their_transaction_and_its_begin_and_end_are_told_as_by_debezium() {
-    for (format, schemas) in [("json", "false"), ("json_with_schema", "true")] {
-        let outcome = beside::run(
-            Wishes {
-                schema: SCHEMA,
-                changes: CHANGES,
-                theirs: &[
-                    ("provide.transaction.metadata", "true"),
-                    ("heartbeat.interval.ms", "1000"),
-                    ("key.converter.schemas.enable", schemas),
-                    ("value.converter.schemas.enable", schemas),
-                    ("converter.schemas.enable", schemas),
-                ],
-                ours: &format!("    format: {format}\n    transaction_metadata: true\n    heartbeat_seconds: 1\n"),
-                program: "kafka_debezium/Engine.java",
-                jars: &[],
-            },
-            None,
-        )
-        .await;
+    const THEIRS: [(&str, &str); 2] = [
+        ("provide.transaction.metadata", "true"),
+        ("heartbeat.interval.ms", "1000"),
+    ];
+    const OURS: &str = "    transaction_metadata: true\n    heartbeat_seconds: 1\n";
+    let enabled = |schemas: &'static str| {
+        let mut theirs = THEIRS.to_vec();
+        theirs.push(("key.converter.schemas.enable", schemas));
+        theirs.push(("value.converter.schemas.enable", schemas));
+        theirs.push(("converter.schemas.enable", schemas));
+        theirs
+    };
+    let ours = format!("    format: json_with_schema\n{OURS}");
+    let outcome = beside::run(
+        Wishes {
+            schema: SCHEMA,
+            changes: CHANGES,
+            pairs: &[
+                Pair {
+                    prefix: "told",
+                    theirs: &enabled("false"),
+                    ours: OURS,
+                },
+                Pair {
+                    prefix: "told_schemas",
+                    theirs: &enabled("true"),
+                    ours: &ours,
+                },
+            ],
+            program: ENGINES,
+            jars: &[],
+        },
+        None,
+    )
+    .await;
+    for (prefix, schemas) in [("told", false), ("told_schemas", true)] {
         let json = |text: Option<&str>| -> Value {
             text.map_or(Value::Null, |text| {
                 serde_json::from_str(text).expect("JSON")
             })
         };
         let payload = |value: &Value| value.get("payload").unwrap_or(value).clone();
-        for table in ["shop.shop.t", "shop.shop.u"] {
+        for table in ["t", "u"] {
+            let table = &format!("{prefix}.shop.{table}");
             let ours: Vec<_> = outcome
                 .ours(table)
                 .iter()
@@ -83,11 +101,11 @@ async fn changes_say_their_transaction_and_its_begin_and_end_are_told_as_by_debe
             )
         };
         let ours: Vec<_> = outcome
-            .ours("shop.transaction")
+            .ours(&format!("{prefix}.transaction"))
             .iter()
             .map(|it| told(json(it.key.as_deref()), json(it.value.as_deref())))
             .collect();
-        let theirs: Vec<_> = outcome.theirs["shop.transaction"]
+        let theirs: Vec<_> = outcome.theirs[&format!("{prefix}.transaction")]
             .iter()
             .map(|it| told(json(it.key.as_deref()), json(it.value.as_deref())))
             .collect();
@@ -96,16 +114,12 @@ async fn changes_say_their_transaction_and_its_begin_and_end_are_told_as_by_debe
         let beat = |key: Option<&str>, value: Option<&str>| {
             let mut value = json(value);
             let time = value
-                .pointer_mut(if schemas == "true" {
-                    "/payload/ts_ms"
-                } else {
-                    "/ts_ms"
-                })
+                .pointer_mut(if schemas { "/payload/ts_ms" } else { "/ts_ms" })
                 .map(Value::take);
             assert!(time.is_some_and(|it| it.as_u64() > Some(1_700_000_000_000)));
             (json(key), value)
         };
-        let topic = "__debezium-heartbeat.shop";
+        let topic = &format!("__debezium-heartbeat.{prefix}");
         let ours = outcome.ours(topic);
         let theirs = &outcome.theirs[topic][0];
         assert_eq!(
