@@ -196,7 +196,8 @@ impl Registry {
             ))
             .hint(format!(
                 "curl -X PUT -H 'Content-Type: {MEDIA}' --data '{{\"compatibility\": \"NONE\"}}' \
-                 {url}/config/{subject}, or change the table back; then cdc snapshot {name}"
+                 {url}/config/{subject} (of Apicurio {url}/config: there NONE is for all subjects), or \
+                 change the table back; then cdc snapshot {name}"
             )),
             (404, Register::Existing | Register::Latest) => Error::unsupported(format!(
                 "the schema of {name} is not registered under subject {subject}"

@@ -147,16 +147,26 @@ fn read(topics: &BTreeMap<String, Vec<Written>>) -> BTreeMap<String, Vec<Said>> 
     let lines: Vec<&str> = parts.map(String::as_str).collect();
     let answers = answer(&program, &(lines.join("\n") + "\n"));
     let mut answers = answers.lines();
-    let mut said = |part: &Option<String>| {
+    let mut said = |topic: &str, part: &Option<String>| {
         let (schema, _) = part.as_deref()?.rsplit_once('|').expect("both");
         let line = answers.next().expect("an answer for each");
         let value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        Some((schema.to_owned(), masked(value)))
+        let mut value = masked(value);
+        // An update with its whole old row takes two places in its transaction.
+        if topic.ends_with(".bag")
+            && value["op"] == "u"
+            && let Some(order) = value.pointer_mut("/transaction/total_order")
+        {
+            *order = Value::Null;
+        }
+        Some((schema.to_owned(), value))
     };
     topics
         .iter()
         .map(|(topic, records)| {
-            let records = records.iter().map(|(key, value)| (said(key), said(value)));
+            let records = records
+                .iter()
+                .map(|(key, value)| (said(topic, key), said(topic, value)));
             (topic.clone(), records.collect())
         })
         .collect()
@@ -304,10 +314,9 @@ async fn a_schema_that_is_not_compatible_stops_its_table_with_the_remedy_and_the
         Err(format!("{a:?} {b:?} {}", records.len()))
     })
     .await;
-    // The remedy that it names.
-    let subject = "/config/shop.shop.a-shop.shop.a.Envelope";
+    // The remedy that it names, in this registry's way: it has no NONE for one subject.
     let (status, _) = registry
-        .ask("PUT", subject, "{\"compatibility\":\"NONE\"}")
+        .ask("PUT", "/config", "{\"compatibility\":\"NONE\"}")
         .expect("it answers");
     assert_eq!(status, 200);
     commands
