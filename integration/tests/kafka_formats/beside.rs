@@ -172,7 +172,7 @@ fn debezium(wishes: &Wishes<'_>, port: u16) -> Debezium {
 }
 
 /// An envelope without what differs by nature: versions, the times at which records were made, and of existing rows
-/// their place.
+/// and truncates their place.
 pub(crate) fn masked(mut value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     let Some(envelope) = value.as_object_mut() else {
@@ -181,7 +181,11 @@ pub(crate) fn masked(mut value: serde_json::Value) -> serde_json::Value {
     if !envelope.contains_key("source") {
         return value;
     }
-    let existing = envelope.get("op").and_then(Value::as_str) == Some("r");
+    let operation = envelope.get("op").and_then(Value::as_str);
+    let (existing, emptied) = (operation == Some("r"), operation == Some("t"));
+    if emptied {
+        envelope.insert("transaction".to_owned(), Value::Null);
+    }
     for made in ["ts_ms", "ts_us", "ts_ns"] {
         envelope.insert(made.to_owned(), Value::Null);
     }
@@ -192,6 +196,11 @@ pub(crate) fn masked(mut value: serde_json::Value) -> serde_json::Value {
         for place in [
             "ts_ms", "ts_us", "ts_ns", "snapshot", "sequence", "txId", "lsn",
         ] {
+            source.insert(place.to_owned(), Value::Null);
+        }
+    } else if emptied {
+        // Of a truncate only the time is known.
+        for place in ["sequence", "txId", "lsn"] {
             source.insert(place.to_owned(), Value::Null);
         }
     } else if let Some(sequence) = source.get_mut("sequence") {
