@@ -140,7 +140,7 @@ async fn a_row_alone_is_debeziums_and_a_delete_is_a_tombstone_rewritten_or_left_
 /// Without the places of existing rows, the version and the commit before; and without the place in its transaction of an
 /// update with its whole old row, which takes two.
 fn stable(mut value: String, table: &str) -> String {
-    let whole = table == "w" && value.contains("\"__op\":\"u\"");
+    let whole = ["w", "bag"].contains(&table) && value.contains("\"__op\":\"u\"");
     let existing = value.contains("\"__op\":\"r\"");
     let places = [
         "\"__source_lsn\":",
