@@ -12,6 +12,9 @@ use cdc_integration::scene::Scene;
 use cdc_integration::server::Server;
 use cdc_integration::{eventually, free_port};
 
+/// How long some hundred tables may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(400);
+
 /// A type, and values of it as SQL.
 pub(crate) type Type = (&'static str, &'static [&'static str]);
 
@@ -75,13 +78,14 @@ pub(crate) async fn compare<S: Server + Sync>(mut scene: Scene<S>, case: &Case, 
         case.source.1,
         free_port()
     ));
-    scene.daemon.start_streaming().await;
+    scene.daemon.start();
+    scene.daemon.caught_up(LIMIT).await;
     let rows: usize = case.types.iter().map(|(_, values)| values.len()).sum();
     wait_for(&debezium, modes, "the existing rows", (1, rows)).await;
     for statement in &case.changes {
         scene.server.execute(statement).await;
     }
-    scene.daemon.caught_up(Duration::from_secs(180)).await;
+    scene.daemon.caught_up(LIMIT).await;
     wait_for(&debezium, modes, "the changes", (2, rows)).await;
     let mut theirs: BTreeMap<String, Vec<Record>> = BTreeMap::new();
     // A tombstone without a key says nothing; we write none.
@@ -232,8 +236,7 @@ async fn wait_for(
     what: &str,
     (last, records): (usize, usize),
 ) {
-    let limit = Duration::from_secs(240);
-    eventually(&format!("Debezium has read {what}"), limit, || async {
+    eventually(&format!("Debezium has read {what}"), LIMIT, || async {
         let seen = debezium.events();
         for mode in modes {
             let own = format!("{}.", mode.prefix);
