@@ -71,7 +71,7 @@ const SINKS: &[SinkRow] = &[
     #[cfg(feature = "kafka")]
     SinkRow {
         kind: "kafka",
-        linger: Duration::from_millis(5),
+        linger: Duration::from_millis(2),
         make: |config, pipeline| {
             let section = config.section.parse()?;
             let (connector, database) = origin(&config.source)?;

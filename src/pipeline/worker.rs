@@ -433,8 +433,8 @@ impl Worker {
 
     /// When to commit what is gathered; `None` while nothing can be.
     ///
-    /// Under a backlog commits grow: gathering takes at least twice as long as the last commit
-    /// did, so that at most a third of the time goes into commits.
+    /// Gathering takes at least as long as the last commit did. Under a backlog commits grow: then
+    /// it takes twice as long, so that at most a third of the time goes into commits.
     fn due(&self) -> Option<Instant> {
         let commit = self.gathered.commit.as_ref()?;
         if self.gathered.open {
@@ -442,10 +442,12 @@ impl Worker {
         }
         match self.gathered.since {
             Some(since) => {
-                let grown = (self.commit_took * 2).min(Duration::from_secs(10));
+                let behind = self.is_behind(commit.seq);
+                let share = if behind { 2 } else { 1 };
+                let grown = (self.commit_took * share).min(Duration::from_secs(10));
                 if self.reaching.is_empty() {
                     Some(since + self.linger.max(grown))
-                } else if self.is_behind(commit.seq) {
+                } else if behind {
                     Some(since + grown)
                 } else {
                     Some(since)

@@ -216,7 +216,7 @@ fn lingers_in_comments_are_true() {
     for (sink, said) in [
         ("warehouse", "100ms here"),
         ("lake", "linger is 5s by default"),
-        ("events", "linger is 5ms by default"),
+        ("events", "linger is 2ms by default"),
     ] {
         assert!(text().contains(said));
         let linger = said
