@@ -32,9 +32,6 @@ const DOUBT: Duration = Duration::from_secs(10);
 /// How long it then looks for one; the sink is opened again where there is none.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How long a commit is left to the library at a time.
-const SPELL: Duration = Duration::from_secs(1);
-
 /// Sends records. Blocks; not for async workers.
 pub(crate) struct Producer {
     inner: Served,
@@ -174,23 +171,11 @@ impl Producer {
 
     /// Commits the transaction. After an error the outcome is unknown.
     pub(crate) fn commit(&self) -> Result<()> {
-        let start = Instant::now();
-        let mut asked = start;
-        loop {
-            self.inner.wake();
-            // Not after a flush of ours: only while the library waits itself is what lingers sent at once.
-            let error = match self.inner.commit_transaction(SPELL) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            self.alive(&mut asked)?;
-            if !is_under_way(&error) {
-                return Err(self.cause(meaning("committing a transaction", &error)));
-            }
-            if start.elapsed() > ANSWER * 2 {
-                return Err(self.cause(meaning::silent("writing")));
-            }
-        }
+        self.flush()?;
+        self.inner.wake();
+        self.inner
+            .commit_transaction(ANSWER)
+            .map_err(|error| self.cause(meaning("committing a transaction", &error)))
     }
 
     /// Once a producer is of no more use (it is fenced), that is what lies behind every other error.
@@ -211,12 +196,6 @@ impl Producer {
             .abort_transaction(ANSWER)
             .map_err(|error| meaning("aborting a transaction", &error))
     }
-}
-
-/// Whether a commit goes on, and is waited for by committing again.
-fn is_under_way(error: &KafkaError) -> bool {
-    matches!(error, KafkaError::Transaction(inner)
-        if inner.is_retriable() && inner.code() == RDKafkaErrorCode::OperationTimedOut)
 }
 
 /// A header for one record.

@@ -296,16 +296,10 @@ impl KafkaConfig {
             Partitioner::Consistent => "consistent",
             Partitioner::Fnv1a => "fnv1a",
         };
-        // Under load batches are full before they have lingered, and a commit sends what lingers at
-        // once. A record that has lingered and has to wait for the answer to those before it makes
-        // the library's thread spin: so this is longer than a record waits in the queue.
-        let linger = match self.delivery {
-            Delivery::ExactlyOnce => "20",
-            Delivery::AtLeastOnce => "2",
-        };
+        // A commit waits for what lingers; under load batches are full before.
         for (key, value) in [
-            ("linger.ms", linger),
-            ("queue.buffering.max.kbytes", "4096"),
+            ("linger.ms", "2"),
+            ("queue.buffering.max.kbytes", "16384"),
             ("queue.buffering.max.messages", "200000"),
         ] {
             if !self.properties.contains_key(key) {
