@@ -20,10 +20,10 @@ use crate::decode::pgoutput::RelationColumn;
 
 /// What a name says that agrees.
 const SAME_NAME: i32 = 2;
-/// A column that must have been there and was not sent.
-const NOT_SENT: i32 = -20;
-/// A column that was sent and that nothing is known of.
-const UNKNOWN: i32 = -20;
+/// A column that must have been there and was not sent: more than all names of a table (at most 1,600) can say.
+const NOT_SENT: i32 = -100_000;
+/// A column that was sent and that nothing is known of; the same.
+const UNKNOWN: i32 = -100_000;
 
 /// A column that one of those sent may be.
 struct Candidate {
@@ -254,6 +254,14 @@ mod tests {
                 );
             }
         }
+        // However many they are.
+        let names: Vec<String> = (0..40).map(|number| format!("c{number}")).collect();
+        let now: Vec<&str> = names.iter().map(String::as_str).collect();
+        let before: Vec<(&str, u64)> = now.iter().copied().zip(1..).collect();
+        let mut turned = now.clone();
+        turned.rotate_left(1);
+        let places = found(&turned, &now, Some(&known(&before)));
+        assert_eq!(places, (1..=40).map(Some).collect::<Vec<_>>());
         // Also beside a column that is dropped by now.
         let before = known(&[("id", 1), ("x", 2), ("a", 3), ("b", 4)]);
         let now = ["id", "", "a", "b"];
