@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::JournalIdentity;
 
-const FORMAT: u32 = 1;
+/// 2: with logical messages. Format 1 has none, and is otherwise the same.
+const FORMAT: u32 = 2;
 
 /// Something that was durable is not as it was.
 pub(super) fn damaged(path: &Path, offset: u64, what: &str) -> Error {
@@ -162,6 +163,10 @@ pub(super) fn claim(dir: &Path, identity: &JournalIdentity) -> Result<()> {
             "set `data_dir` to this pipeline's own directory; if the pipeline is to begin anew, \
              move the old directory away",
         ));
+    }
+    if stored.format < FORMAT {
+        // Before anything is written that earlier versions would take for a torn end.
+        return write_identity(dir, &path, identity);
     }
     Ok(())
 }

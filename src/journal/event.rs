@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::buffer::Buffer;
-use cdc_api::{ChangeEvent, Checkpoint, Error, Result, TableId, TableSchema};
+use cdc_api::{ChangeEvent, Checkpoint, Error, LogicalMessage, Result, TableId, TableSchema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +77,13 @@ pub(super) fn encode(event: &ChangeEvent) -> Result<(Label, Vec<u8>)> {
             })?;
             (plain(Kind::Failed, *seq), body)
         }
+        ChangeEvent::Message(message) => {
+            // What is said of it is one line, its content follows as it is.
+            let mut body = json(&**message)?;
+            body.push(b'\n');
+            body.extend_from_slice(&message.content);
+            (plain(Kind::Message, message.seq), body)
+        }
         ChangeEvent::Commit(checkpoint) => (plain(Kind::Commit, checkpoint.seq), json(checkpoint)?),
         ChangeEvent::Mark { .. } => {
             return Err(Error::internal("marks are not for the journal"));
@@ -127,6 +133,16 @@ pub(super) fn decode(header: &Header, body: &[u8], schemas: &mut Schemas) -> Res
                 hint,
             }
         }
+        Kind::Message => {
+            let end = body.iter().position(|byte| *byte == b'\n');
+            let end =
+                end.ok_or_else(|| Error::internal("a frame of a message without its line"))?;
+            let message: LogicalMessage = from_json(&body[..end])?;
+            ChangeEvent::Message(Arc::new(LogicalMessage {
+                content: body[end + 1..].to_vec(),
+                ..message
+            }))
+        }
         Kind::Commit => ChangeEvent::Commit(from_json::<Checkpoint>(&body)?),
     })
 }
@@ -136,6 +152,7 @@ pub(super) fn memory(event: &ChangeEvent) -> usize {
     match event {
         ChangeEvent::Rows(batch) => 512 + batch.bytes(),
         ChangeEvent::Schema(schema) => 512 + 256 * schema.columns.len(),
+        ChangeEvent::Message(message) => 512 + message.content.len(),
         _ => 512,
     }
 }
@@ -145,7 +162,7 @@ fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
         .map_err(|error| Error::internal("cannot encode an event").caused_by(error))
 }
 
-fn from_json<T: DeserializeOwned>(body: &Buffer) -> Result<T> {
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body)
         .map_err(|error| Error::internal("a sound frame is malformed").caused_by(error))
 }

@@ -74,6 +74,11 @@ impl Filter {
                     out.push_back(event);
                 }
             }
+            ChangeEvent::Message(message) => {
+                if message.seq > self.after {
+                    out.push_back(event);
+                }
+            }
             ChangeEvent::Failed { seq, .. } => {
                 if !self.seeking || *seq > self.after {
                     out.push_back(event);

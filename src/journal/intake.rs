@@ -20,6 +20,8 @@ pub(super) struct Intake {
     floor: u64,
     /// The highest `seq` appended.
     highest: u64,
+    /// The highest `seq` of a message.
+    message: u64,
     /// The highest `seq` of each table that has rows after the last commit.
     tables: HashMap<TableId, u64>,
     schemas: Schemas,
@@ -33,6 +35,7 @@ impl Intake {
         Self {
             floor: seq,
             highest: seq,
+            message: seq,
             schemas,
             ..Self::default()
         }
@@ -100,6 +103,14 @@ impl Intake {
                     self.tables.insert(table, seq);
                 }
                 self.highest = self.highest.max(seq);
+                Ok((None, Some(event)))
+            }
+            ChangeEvent::Message(ref message) => {
+                if message.seq <= self.message.max(self.floor) {
+                    return Ok((None, None));
+                }
+                self.message = message.seq;
+                self.highest = self.highest.max(message.seq);
                 Ok((None, Some(event)))
             }
             ChangeEvent::Failed { .. } => Ok((None, Some(event))),

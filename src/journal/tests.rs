@@ -13,8 +13,8 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use cdc_api::{
-    ChangeBatch, ChangeEvent, Checkpoint, Column, Identity, Op, Position, TableId, TableName,
-    TableSchema, TransactionId, TransactionRun,
+    ChangeBatch, ChangeEvent, Checkpoint, Column, Identity, LogicalMessage, Op, Position, TableId,
+    TableName, TableSchema, TransactionId, TransactionRun,
 };
 
 use super::*;
@@ -85,6 +85,17 @@ fn rows(table: &Arc<TableSchema>, seqs: &[u64]) -> ChangeEvent {
             first_seq: 1,
         }],
     })
+}
+
+fn message(seq: u64) -> ChangeEvent {
+    ChangeEvent::Message(Arc::new(LogicalMessage {
+        seq,
+        offset: seq,
+        transaction: None,
+        commit_time: 5,
+        prefix: "p".to_owned(),
+        content: seq.to_be_bytes().to_vec(),
+    }))
 }
 
 fn commit(seq: u64) -> ChangeEvent {

@@ -346,6 +346,14 @@ impl Worker {
                 }
                 Ok(())
             }
+            ChangeEvent::Message(message) => {
+                self.note_change();
+                if message.seq > self.seq() {
+                    self.sink.message(message).await?;
+                    self.gathered.bytes += message.content.len() as u64;
+                }
+                Ok(())
+            }
             ChangeEvent::Failed {
                 table,
                 message,

@@ -181,6 +181,7 @@ fn every_value_is_the_default() {
         failover,
         types,
         debezium_offset,
+        messages,
         heartbeat_seconds,
     } = full;
     assert_eq!(columns, bare.columns);
@@ -195,6 +196,7 @@ fn every_value_is_the_default() {
     assert_eq!(failover, bare.failover);
     assert_eq!(types, bare.types);
     assert_eq!(debezium_offset, bare.debezium_offset);
+    assert_eq!(messages, bare.messages);
     assert_eq!(heartbeat_seconds, bare.heartbeat_seconds);
 }
 

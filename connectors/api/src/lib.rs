@@ -25,7 +25,7 @@ pub mod testing;
 
 pub use batch::{ChangeBatch, Op, TransactionId, TransactionRun};
 pub use error::{Error, ErrorKind, Result};
-pub use event::ChangeEvent;
+pub use event::{ChangeEvent, LogicalMessage};
 pub use position::{Checkpoint, Position};
 pub use schema::diff::{ColumnChange, SchemaDiff};
 pub use schema::{Column, ExistingValue, Identity, TableId, TableName, TableSchema};

@@ -23,7 +23,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{BatchReader, ChangeBatch, Checkpoint, Error, Finding, Result, TableId, TableSchema};
+use crate::{
+    BatchReader, ChangeBatch, Checkpoint, Error, Finding, LogicalMessage, Result, TableId,
+    TableSchema,
+};
 
 /// What a target can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +101,16 @@ pub trait Sink: Send {
     /// # Errors
     /// With the table, when its rows cannot be represented: that table stops.
     async fn write(&mut self, batch: &ChangeBatch) -> Result<()>;
+
+    /// Takes a logical message: accepted, not durable, part of the next commit. Only for targets of
+    /// events; others have no place for what is of no table, and pass it over.
+    ///
+    /// # Errors
+    /// When it cannot be represented: the sink stops.
+    async fn message(&mut self, message: &LogicalMessage) -> Result<()> {
+        let _ = message;
+        Ok(())
+    }
 
     /// Empties a joined table at this point of the order.
     ///

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cdc_api::{
-    ChangeBatch, Checkpoint, CopyId, Error, ErrorKind, JoinedTable, Result, SchemaDiff, TableId,
-    TableSchema,
+    ChangeBatch, Checkpoint, CopyId, Error, ErrorKind, JoinedTable, LogicalMessage, Result,
+    SchemaDiff, TableId, TableSchema,
 };
 
 use crate::client::{Producer, header};
@@ -259,6 +259,19 @@ impl Core {
         });
         self.failed |= written.is_err();
         written
+    }
+
+    pub(crate) fn message(&mut self, message: &LogicalMessage) -> Result<()> {
+        self.usable()?;
+        self.begun()?;
+        let Some(open) = &mut self.open else {
+            return Err(Error::internal("the sink was not opened"));
+        };
+        let sent =
+            open.announcer
+                .message(&open.session, &open.producer, message, &mut self.commits);
+        self.failed |= sent.is_err();
+        sent
     }
 
     fn records(

@@ -1,15 +1,15 @@
-//! What is told beside the tables, with a commit: which transactions it holds, and that the pipeline
-//! is alive.
+//! What is told beside the tables: logical messages, and with a commit which transactions it holds and
+//! that the pipeline is alive.
 //!
 //! Invariant: a transaction is told of in the Kafka transaction that holds its changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cdc_api::{Error, Result};
+use cdc_api::{Error, LogicalMessage, Result};
 
 use crate::client::{Outgoing, Producer, Refused};
-use crate::envelope::{Commits, Notices};
+use crate::envelope::{Commits, Messages, Notices};
 use crate::session::{Session, Site};
 
 /// Sends the notices of one opening of the sink.
@@ -17,6 +17,8 @@ pub(crate) struct Announcer {
     site: Arc<Site>,
     transactions: Option<Notices>,
     heartbeats: Option<Notices>,
+    /// Made ready for the first one.
+    messages: Option<Messages>,
     /// When the last heartbeat was sent.
     beaten: Option<Instant>,
 }
@@ -29,24 +31,47 @@ impl Announcer {
     pub(crate) fn new(session: &Session) -> Result<Self> {
         let site = &session.site;
         let (config, prefix) = (&site.config, &site.origin.name);
-        let ready = |mut notices: Notices| {
-            session.topic_of_notices(notices.topic())?;
-            if let Some(registry) = &site.registry {
-                registry.number_notices(&mut notices)?;
-            }
+        let made = |mut notices: Notices| {
+            ready(session, &mut notices)?;
             Ok::<_, Error>(notices)
         };
         let transactions = config
             .transaction_metadata
-            .then(|| ready(Notices::transactions(prefix, config)));
+            .then(|| made(Notices::transactions(prefix, config)));
         let heartbeats =
-            (config.heartbeat_seconds > 0).then(|| ready(Notices::heartbeats(prefix, config)));
+            (config.heartbeat_seconds > 0).then(|| made(Notices::heartbeats(prefix, config)));
         Ok(Self {
             site: Arc::clone(site),
             transactions: transactions.transpose()?,
             heartbeats: heartbeats.transpose()?,
+            messages: None,
             beaten: None,
         })
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// `Config` where its topic has to exist and does not, or a registry refuses its schema; of the
+    /// producer.
+    pub(crate) fn message(
+        &mut self,
+        session: &Session,
+        producer: &Producer,
+        message: &LogicalMessage,
+        commits: &mut Commits,
+    ) -> Result<()> {
+        let messages = match &mut self.messages {
+            Some(messages) => messages,
+            None => {
+                let mut messages = Messages::new(&self.site.origin, &self.site.config);
+                ready(session, &mut messages.notices)?;
+                self.messages.insert(messages)
+            }
+        };
+        let topic = messages.notices.topic().to_owned();
+        let (key, value) = messages.message(message, commits);
+        send(producer, &topic, key, value)
     }
 
     /// Queues what is to be told with this commit.
@@ -72,6 +97,15 @@ impl Announcer {
             self.beaten = Some(Instant::now());
         }
         Ok(())
+    }
+}
+
+/// Sees to the topic of notices, and to their schemas.
+fn ready(session: &Session, notices: &mut Notices) -> Result<()> {
+    session.topic_of_notices(notices.topic())?;
+    match &session.site.registry {
+        Some(registry) => registry.number_notices(notices),
+        None => Ok(()),
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cdc_api::{
-    Capabilities, ChangeBatch, Checkpoint, CopyId, Error, Finding, JoinedTable, Result, Sink,
-    TableCopy, TableId, TableSchema,
+    Capabilities, ChangeBatch, Checkpoint, CopyId, Error, Finding, JoinedTable, LogicalMessage,
+    Result, Sink, TableCopy, TableId, TableSchema,
 };
 use cdc_blocking::Offload;
 
@@ -107,6 +107,11 @@ impl Sink for Kafka {
     async fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
         let batch = batch.clone();
         self.core.run(move |core| core.write(&batch)).await
+    }
+
+    async fn message(&mut self, message: &LogicalMessage) -> Result<()> {
+        let message = message.clone();
+        self.core.run(move |core| core.message(&message)).await
     }
 
     async fn truncate(

@@ -72,6 +72,10 @@ pub struct PostgresConfig {
     /// `publication` are then the connector's, and given.
     #[serde(default)]
     pub debezium_offset: Option<DebeziumOffset>,
+    /// Which logical messages (`pg_logical_emit_message`) are captured, by their prefix: the whole of
+    /// it, or its beginning before `*`. PostgreSQL 14 and later.
+    #[serde(default)]
+    pub messages: Vec<String>,
     /// Every so many seconds an empty logical message is written to the log, so that the slot of
     /// a database without traffic moves on beside busy ones; 0 writes none. Seldom needed: idle
     /// slots are moved on by the server's keepalives.

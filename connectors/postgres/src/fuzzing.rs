@@ -8,7 +8,7 @@ use std::io;
 use cdc_api::testing::order::Order;
 use cdc_api::{BatchLimits, Checkpoint};
 
-use crate::decode::decoder::{Decoder, Step};
+use crate::decode::decoder::{Decoder, Prefixes, Step};
 use crate::decode::golden;
 use crate::position::{Log, Lsn};
 use crate::types::TypeOptions;
@@ -41,7 +41,8 @@ pub fn stream(input: &[u8]) {
         bytes: 1 << 20,
     };
     let files = Box::new(|| tempfile::tempfile().map_err(io::Error::other));
-    let mut decoder = Decoder::new(log, Lsn(0), &from, limits, files);
+    let messages = Prefixes::new(&["*".to_owned()]);
+    let mut decoder = Decoder::new(log, Lsn(0), &from, limits, files).with_messages(messages);
     let mut order = Order::default();
     for number in 1.. {
         let end = rest.windows(BETWEEN.len()).position(|it| it == BETWEEN);

@@ -232,6 +232,30 @@ async fn a_crash_at_any_moment_leaves_a_prefix_with_all_that_was_durable() {
 }
 
 #[tokio::test]
+async fn a_journal_of_an_earlier_format_goes_on_in_the_present_one() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let config = small(dir.path());
+    let (journal, _) = open(&config).await;
+    fill(&journal, 1..=3).await;
+    journal.close().await.expect("close");
+    let path = config.dir.join("identity.json");
+    let present = std::fs::read_to_string(&path).expect("identity");
+    assert!(present.contains("\"format\":2"), "{present}");
+    let stored = |format: u32| present.replace("\"format\":2", &format!("\"format\":{format}"));
+    std::fs::write(&path, stored(1)).expect("is written");
+    let (journal, recovered) = open(&config).await;
+    assert_eq!(recovered.tail.expect("what was there").seq, 3);
+    // Earlier programs must not take what follows for a torn end.
+    assert_eq!(std::fs::read_to_string(&path).expect("identity"), present);
+    journal.append(message(4)).await.expect("append");
+    journal.append(commit(4)).await.expect("append");
+    journal.close().await.expect("close");
+    std::fs::write(&path, stored(3)).expect("is written");
+    let refused = Journal::open(config, &identity()).await.err();
+    assert_eq!(refused.expect("newer").kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
 async fn a_journal_of_another_pipeline_is_refused() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = small(dir.path());

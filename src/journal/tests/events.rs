@@ -12,8 +12,8 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit, i256};
 use cdc_api::{
-    ChangeBatch, ChangeEvent, Column, Identity, TableId, TableName, TableSchema, TransactionId,
-    TransactionRun,
+    ChangeBatch, ChangeEvent, Column, Identity, LogicalMessage, TableId, TableName, TableSchema,
+    TransactionId, TransactionRun,
 };
 use proptest::prelude::*;
 
@@ -356,6 +356,20 @@ fn all_other_events_come_back() {
             message: "what \"happened\"".to_owned(),
             hint: "ALTER TABLE …;\n".to_owned(),
         },
+        ChangeEvent::Message(Arc::new(LogicalMessage {
+            seq: 13,
+            offset: 9,
+            transaction: Some(TransactionRun {
+                end: 1,
+                id: TransactionId::Number(7),
+                commit_offset: 10,
+                commit_time: -5,
+                first_seq: 12,
+            }),
+            commit_time: -5,
+            prefix: "two\nlines".to_owned(),
+            content: b"any \n bytes \xff".to_vec(),
+        })),
         commit(77),
     ] {
         let back = through_a_frame(&event, &mut schemas, Compression::Lz4);

@@ -46,6 +46,7 @@ enum Step {
     Evolve(u64),
     Truncate(u64),
     Failed(u64),
+    Message,
     Commit,
     Idle,
     Flush,
@@ -66,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => table.clone().prop_map(Step::Evolve),
             1 => table.clone().prop_map(Step::Truncate),
             1 => table.prop_map(Step::Failed),
+            1 => Just(Step::Message),
             6 => Just(Step::Commit),
             1 => Just(Step::Idle),
             2 => Just(Step::Flush),
@@ -163,6 +165,11 @@ async fn play(steps: Vec<Step>) {
                     hint: "h".to_owned(),
                 };
                 append(&journal, &mut model, event).await;
+            }
+            Step::Message => {
+                let seq = model.next_seq;
+                model.next_seq += 1;
+                append(&journal, &mut model, message(seq)).await;
             }
             Step::Commit => {
                 let seq = model.next_seq - 1;

@@ -49,6 +49,10 @@ impl Order {
                 assert!(*seq > committed, "a truncate after its commit");
                 self.highest = self.highest.max(*seq);
             }
+            ChangeEvent::Message(message) => {
+                assert!(message.seq > committed, "a message after its commit");
+                self.highest = self.highest.max(message.seq);
+            }
             // From the next row on, which need not come.
             ChangeEvent::Failed { seq, .. } => {
                 assert!(*seq > committed, "a failure after its commit");

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use crate::{
     Capabilities, ChangeBatch, Checkpoint, CopyId, Difference, Error, Finding, Identity,
-    JoinedTable, Result, Sink, TableCopy, TableId, TableSchema,
+    JoinedTable, LogicalMessage, Result, Sink, TableCopy, TableId, TableSchema,
 };
 
 use super::content::{Content, Flavour, Refusal};
@@ -53,6 +53,8 @@ pub struct MemorySink {
     joins: Vec<(Arc<TableSchema>, CopyId)>,
     adopted: Vec<(Arc<TableSchema>, CopyId)>,
     leaving: BTreeSet<TableId>,
+    /// Messages since the last commit, by `seq`.
+    messages: Vec<u64>,
     /// The last `seq` given since the last commit, by table.
     given: BTreeMap<TableId, u64>,
 }
@@ -67,6 +69,7 @@ impl MemorySink {
             joins: Vec::new(),
             adopted: Vec::new(),
             leaving: BTreeSet::new(),
+            messages: Vec::new(),
             given: BTreeMap::new(),
         }
     }
@@ -210,6 +213,7 @@ impl Sink for MemorySink {
         self.pending.clear();
         self.joins.clear();
         self.adopted.clear();
+        self.messages.clear();
         self.leaving.clear();
         self.given.clear();
         Ok(())
@@ -283,6 +287,14 @@ impl Sink for MemorySink {
         })
     }
 
+    async fn message(&mut self, message: &LogicalMessage) -> Result<()> {
+        self.ready("message")?;
+        self.before("message").await?;
+        self.target.note(format_args!("message {}", message.seq));
+        self.messages.push(message.seq);
+        Ok(())
+    }
+
     async fn truncate(
         &mut self,
         table: &Arc<TableSchema>,
@@ -304,7 +316,7 @@ impl Sink for MemorySink {
         self.ready("commit")?;
         self.before("commit").await?;
         self.fenced()?;
-        if let Some(last) = self.given.values().max()
+        if let Some(last) = self.given.values().chain(self.messages.last()).max()
             && *last > checkpoint.seq
         {
             self.violation(format_args!(
@@ -321,7 +333,9 @@ impl Sink for MemorySink {
                 return Err(self.failed(error));
             }
         }
-        if let Err(error) = self.target.commit(checkpoint, pending, joins, leaving) {
+        let messages = std::mem::take(&mut self.messages);
+        let parts = (pending, joins, leaving, messages);
+        if let Err(error) = self.target.commit(checkpoint, parts) {
             return Err(self.failed(error));
         }
         if self.target.fault("commit answered") == Some(Fault::AnswerLost) {
@@ -337,6 +351,7 @@ impl Sink for MemorySink {
         self.pending.clear();
         self.joins.clear();
         self.adopted.clear();
+        self.messages.clear();
         self.leaving.clear();
         self.given.clear();
         self.stage = Stage::Unread;

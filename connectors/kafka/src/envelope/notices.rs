@@ -25,7 +25,12 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    fn new(topic: String, config: &KafkaConfig, key_schema: Schema, value_schema: Schema) -> Self {
+    pub(super) fn new(
+        topic: String,
+        config: &KafkaConfig,
+        key_schema: Schema,
+        value_schema: Schema,
+    ) -> Self {
         let (opening, closing) = schema::json::around(config.format, &key_schema, &value_schema);
         Self {
             topic,
@@ -83,6 +88,16 @@ impl Notices {
         )
     }
 
+    /// The format of keys and values.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Key and value as they were written last.
+    pub(super) fn written(&self) -> (&[u8], &[u8]) {
+        (&self.key, &self.value)
+    }
+
     /// The topic that they go to.
     pub(crate) fn topic(&self) -> &str {
         &self.topic
@@ -110,7 +125,7 @@ impl Notices {
 
     fn write_transaction<W: Wire>(&mut self, at: u64, told: &Told, end: bool) {
         let place = if end { at } else { told.first_place };
-        self.begin();
+        let (key, value) = self.begin();
         let id = |out: &mut Vec<u8>| match &told.id {
             TransactionId::Number(xid) => W::ascii(out, |out| {
                 text::integer(out, *xid);
@@ -119,12 +134,11 @@ impl Notices {
             }),
             TransactionId::Text(gtid) => W::string(out, gtid),
         };
-        let out = &mut self.key;
-        W::open(out);
-        W::label(out, true, b"\"id\":");
-        id(out);
-        W::close(out);
-        let out = &mut self.value;
+        W::open(key);
+        W::label(key, true, b"\"id\":");
+        id(key);
+        W::close(key);
+        let out = value;
         W::open(out);
         W::label(out, true, b"\"status\":");
         W::string(out, if end { "END" } else { "BEGIN" });
@@ -171,28 +185,28 @@ impl Notices {
     }
 
     fn write_heartbeat<W: Wire>(&mut self, prefix: &str, millis: i64) {
-        self.begin();
-        let out = &mut self.key;
-        W::open(out);
-        W::label(out, true, b"\"serverName\":");
-        W::string(out, prefix);
-        W::close(out);
-        let out = &mut self.value;
-        W::open(out);
-        W::label(out, true, b"\"ts_ms\":");
-        W::integer(out, millis);
-        W::close(out);
+        let (key, value) = self.begin();
+        W::open(key);
+        W::label(key, true, b"\"serverName\":");
+        W::string(key, prefix);
+        W::close(key);
+        W::open(value);
+        W::label(value, true, b"\"ts_ms\":");
+        W::integer(value, millis);
+        W::close(value);
         self.end();
     }
 
-    fn begin(&mut self) {
+    /// Key and value, begun.
+    pub(super) fn begin(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
         self.key.clear();
         self.key.extend_from_slice(&self.opening[0]);
         self.value.clear();
         self.value.extend_from_slice(&self.opening[1]);
+        (&mut self.key, &mut self.value)
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.key.extend_from_slice(self.closing);
         self.value.extend_from_slice(self.closing);
     }

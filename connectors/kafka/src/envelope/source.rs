@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cdc_api::{TableName, TransactionId, TransactionRun};
+use cdc_api::{LogicalMessage, TableName, TransactionId, TransactionRun};
 
 use super::wire::Wire;
 use super::{Connector, text};
@@ -158,6 +158,18 @@ impl SourceBlock {
             Some(TransactionId::Text(gtid)) => (None, Some(Arc::clone(gtid))),
             None => (None, None),
         };
+        self.begin::<W>();
+    }
+
+    /// A message follows. Outside of a transaction it is a commit by itself.
+    pub(super) fn message<W: Wire>(&mut self, message: &LogicalMessage, commits: &mut Commits) {
+        if let Some(run) = &message.transaction {
+            return self.transaction::<W>(Some(run), commits, 0);
+        }
+        commits.before(message.offset);
+        self.time = message.commit_time;
+        self.snapshot = "false";
+        (self.before, self.xid, self.gtid) = (Some(message.offset), None, None);
         self.begin::<W>();
     }
 

@@ -9,7 +9,7 @@ use cdc_api::{ChangeBatch, Error, Result};
 
 use super::TableEncoder;
 use super::flat::{Extra, Member};
-use super::source::Row;
+use super::source::{Row, SourceBlock};
 use super::wire::{Json, Wire};
 
 /// Which of a row's values are meant.
@@ -25,9 +25,9 @@ pub(super) enum Values {
 
 /// A row's place in its transaction, from 1.
 #[derive(Clone, Copy)]
-struct Order {
-    total: u64,
-    collection: u64,
+pub(super) struct Order {
+    pub(super) total: u64,
+    pub(super) collection: u64,
 }
 
 /// What the envelope says of the change at hand.
@@ -140,21 +140,8 @@ impl TableEncoder {
         W::label(out, false, b"\"source\":");
         self.source.write::<W>(out, facts.row);
         W::label(out, false, b"\"transaction\":");
-        match facts.order {
-            Some(order) => {
-                W::some(out);
-                W::open(out);
-                W::label(out, true, b"\"id\":");
-                let place = facts.row.offset.unwrap_or(0);
-                self.source.transaction_id::<W>(out, place);
-                W::label(out, false, b"\"total_order\":");
-                W::integer(out, order.total.cast_signed());
-                W::label(out, false, b"\"data_collection_order\":");
-                W::integer(out, order.collection.cast_signed());
-                W::close(out);
-            }
-            None => W::null(out),
-        }
+        let place = facts.row.offset.unwrap_or(0);
+        write_order::<W>(out, &self.source, facts.order, place);
         W::label(out, false, b"\"op\":");
         W::ascii(out, |out| out.push(facts.letter as u8));
         out.extend_from_slice(&facts.now.members);
@@ -314,6 +301,27 @@ impl TableEncoder {
         ))
         .for_table(self.table.id)
     }
+}
+
+/// The envelope's block of a change's transaction, which has `place` in the log.
+pub(super) fn write_order<W: Wire>(
+    out: &mut Vec<u8>,
+    source: &SourceBlock,
+    order: Option<Order>,
+    place: u64,
+) {
+    let Some(order) = order else {
+        return W::null(out);
+    };
+    W::some(out);
+    W::open(out);
+    W::label(out, true, b"\"id\":");
+    source.transaction_id::<W>(out, place);
+    W::label(out, false, b"\"total_order\":");
+    W::integer(out, order.total.cast_signed());
+    W::label(out, false, b"\"data_collection_order\":");
+    W::integer(out, order.collection.cast_signed());
+    W::close(out);
 }
 
 /// The time at which a batch is written.

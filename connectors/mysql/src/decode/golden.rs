@@ -196,6 +196,9 @@ pub(crate) fn show(events: &[ChangeEvent]) -> String {
             ChangeEvent::Commit(checkpoint) => {
                 writeln!(text, "commit {} {}", checkpoint.seq, checkpoint.position).expect("text");
             }
+            ChangeEvent::Message(message) => {
+                writeln!(text, "message seq {}", message.seq).expect("text");
+            }
             ChangeEvent::Mark { id } => writeln!(text, "mark {id}").expect("text"),
         }
     }

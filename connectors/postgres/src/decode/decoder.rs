@@ -15,6 +15,7 @@
 //!
 //! Leaves to the caller when to flush, what a table looks like, and when a mark is due.
 
+mod logical;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +29,7 @@ use super::spool::{Replay, Spool, SpoolFiles};
 use super::table::{RowChange, RowError, TableVersion, Transaction};
 use crate::position::{Log, Lsn, Part};
 use crate::types::append::Appender;
+pub(crate) use logical::Prefixes;
 
 /// What [`Decoder::next`] gives.
 #[derive(Debug)]
@@ -94,6 +96,7 @@ pub(crate) struct Decoder {
     transaction: Option<Transaction>,
     /// What is done of the transaction that comes first, if that is it.
     part: Option<Part>,
+    messages: Prefixes,
     tables: Vec<Table>,
     by_oid: HashMap<u32, usize>,
     /// The table of the last row: mostly that of the next.
@@ -134,6 +137,7 @@ impl Decoder {
             reported: place,
             transaction: None,
             part: Part::of(&from.position),
+            messages: Prefixes::default(),
             tables: Vec::new(),
             by_oid: HashMap::new(),
             last: (0, usize::MAX),
@@ -356,7 +360,12 @@ impl Decoder {
                 Ok(())
             }
             Message::Truncate { relations } => self.truncate(lsn, body, relations),
-            Message::Origin | Message::Type | Message::Logical { .. } => Ok(()),
+            Message::Origin | Message::Type => Ok(()),
+            Message::Logical {
+                transactional,
+                prefix,
+                content,
+            } => self.logical(lsn, transactional, (prefix, content)),
             Message::StreamStart { xid, first } => {
                 if self.transaction.is_some() {
                     return Err(unexpected("a streamed block inside a transaction"));
@@ -401,7 +410,8 @@ impl Decoder {
     fn keep(&mut self, top: u32, lsn: u64, body: &[u8]) -> Result<()> {
         match body.first() {
             Some(b'E') => self.block = None,
-            Some(b'R' | b'I' | b'U' | b'D' | b'T') => {
+            Some(b'M') if self.messages.is_empty() => {}
+            Some(b'R' | b'I' | b'U' | b'D' | b'T' | b'M') => {
                 let (tag, xid, rest) = split_streamed(body)?;
                 self.spools
                     .get_mut(&top)
@@ -410,7 +420,7 @@ impl Decoder {
                     })?
                     .push(lsn, xid, tag, rest, &self.spool_files)?;
             }
-            Some(b'Y' | b'M' | b'O') => {}
+            Some(b'Y' | b'O') => {}
             _ => return Err(unexpected("a foreign message in a streamed block")),
         }
         Ok(())

@@ -64,6 +64,8 @@ pub(crate) enum Message<'a> {
         transactional: bool,
         /// Who it is meant for.
         prefix: &'a [u8],
+        /// What it says.
+        content: &'a [u8],
     },
     /// `S`.
     StreamStart {
@@ -320,10 +322,10 @@ impl<'a> Message<'a> {
                 reader.u64()?;
                 let prefix = reader.bytes_to_zero()?;
                 let length = reader.length()?;
-                reader.take(length)?;
                 Self::Logical {
                     transactional,
                     prefix,
+                    content: reader.take(length)?,
                 }
             }
             b'S' => Self::StreamStart {

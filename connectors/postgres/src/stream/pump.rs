@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::shapes::{Shapes, catalog_column};
 use super::{verify, watch};
 use crate::catalog::{self, Which};
-use crate::decode::decoder::{Decoder, Step};
+use crate::decode::decoder::{Decoder, Prefixes, Step};
 use crate::decode::pgoutput::{Relation, takes_up};
 use crate::decode::spool::SpoolFiles;
 use crate::decode::table::TableVersion;
@@ -88,6 +88,13 @@ impl Pump {
             && !server.text_only.load(Ordering::Relaxed)
             && reads_binary(&server, &mut session, &types).await?;
         let publications = server.publications(&mut session).await?;
+        let messages = Prefixes::new(&server.config.messages);
+        if !messages.is_empty() && session.version() < 14_0000 {
+            return Err(Error::config(
+                "source.messages: PostgreSQL before version 14 does not give logical messages",
+            )
+            .hint("leave source.messages out, or upgrade the server"));
+        }
         let wishes = Wishes {
             streaming: server.config.streaming,
             binary,
@@ -104,7 +111,8 @@ impl Pump {
         let reader = LogReader::begin(replication, &command, order.lsn, &order.engine).await?;
         tracing::info!(from = %order.lsn, binary, "reading the log");
         Ok(Self {
-            decoder: Decoder::new(order.log, order.lsn, &order.from, order.limits, spool_files),
+            decoder: Decoder::new(order.log, order.lsn, &order.from, order.limits, spool_files)
+                .with_messages(messages),
             shapes: Shapes::new(&order.known),
             types,
             binary,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::buffer::BooleanBuffer;
 
-use crate::{ChangeBatch, TransactionId, TransactionRun};
+use crate::{ChangeBatch, LogicalMessage, TransactionId, TransactionRun};
 
 use super::transaction::{Change, RowChange, Transaction};
 use super::{LOG_BYTES, Value, batch_of};
@@ -28,6 +28,27 @@ impl Logged {
             _ => None,
         }
     }
+}
+
+/// The transaction's change `index` as a message with that `seq`, or `None` where it is none.
+pub fn message(transaction: &Transaction, index: usize, seq: u64) -> Option<Arc<LogicalMessage>> {
+    let Change::Message(content) = transaction.changes.get(index)? else {
+        return None;
+    };
+    Some(Arc::new(LogicalMessage {
+        seq,
+        offset: transaction.commit_offset - LOG_BYTES + index as u64,
+        transaction: Some(TransactionRun {
+            end: 1,
+            id: TransactionId::Number(transaction.id),
+            commit_offset: transaction.commit_offset,
+            commit_time: transaction.commit_time,
+            first_seq: seq.saturating_sub(index as u64),
+        }),
+        commit_time: transaction.commit_time,
+        prefix: "model".to_owned(),
+        content: content.clone(),
+    }))
 }
 
 /// The rows as one batch, or `None` if there is none. All are of one table and one shape.

@@ -39,6 +39,8 @@ pub enum Change {
     Truncate(Vec<TableId>),
     /// The table changed in a way that the log does not carry.
     Failed(TableId),
+    /// A message of no table, with this content.
+    Message(Vec<u8>),
 }
 
 /// One row's change as the log has it.
@@ -107,6 +109,13 @@ impl Writer {
             self.state.changes += u64::from(!matches!(change, Change::Schema(_)));
             self.changes.push(change);
         }
+    }
+
+    /// Writes a message of no table into the log.
+    pub fn message(&mut self, content: &[u8]) {
+        self.state.changes += 1;
+        self.state.messages.push(self.state.changes);
+        self.changes.push(Change::Message(content.to_vec()));
     }
 
     /// Creates a table; the log does not carry it before it is captured.

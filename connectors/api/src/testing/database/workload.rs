@@ -177,6 +177,10 @@ impl Workload {
         for _ in 0..self.rng.random_range(0..=changes / 2) {
             self.change(&mut writer);
         }
+        // Now and then, without a draw: what else happens stays what it was.
+        if self.database.head() % 5 == 3 {
+            writer.message(format!("after commit {}", self.database.head()).as_bytes());
+        }
         writer.commit()
     }
 

@@ -57,6 +57,9 @@ struct Durable {
     owner: u64,
     checkpoint: Option<Checkpoint>,
     tables: BTreeMap<TableId, Joined>,
+    /// The messages, by `seq`, and the first checkpoint's.
+    messages: Vec<u64>,
+    from: Option<u64>,
     copies: BTreeMap<CopyId, Copying>,
     /// Copies that were discarded, and their tables.
     discarded: BTreeMap<CopyId, TableId>,
@@ -65,6 +68,14 @@ struct Durable {
     refused: BTreeSet<TableId>,
     rng: StdRng,
 }
+
+/// What a commit holds: contents, tables that join and leave, messages.
+pub(super) type Accepted = (
+    BTreeMap<TableId, Content>,
+    Vec<(Arc<TableSchema>, CopyId)>,
+    BTreeSet<TableId>,
+    Vec<u64>,
+);
 
 #[derive(Debug, Clone)]
 struct Joined {
@@ -92,6 +103,8 @@ impl MemoryTarget {
                 owner: 0,
                 checkpoint: None,
                 tables: BTreeMap::new(),
+                messages: Vec::new(),
+                from: None,
                 copies: BTreeMap::new(),
                 discarded: BTreeMap::new(),
                 commits: 0,
@@ -256,9 +269,7 @@ impl MemoryTarget {
     pub(super) fn commit(
         &self,
         checkpoint: &Checkpoint,
-        pending: BTreeMap<TableId, Content>,
-        joins: Vec<(Arc<TableSchema>, CopyId)>,
-        leaving: BTreeSet<TableId>,
+        (pending, joins, leaving, messages): Accepted,
     ) -> Result<()> {
         let before = self.checkpoint();
         if before
@@ -327,6 +338,8 @@ impl MemoryTarget {
                     joined.left = true;
                 }
             }
+            durable.messages.extend(messages);
+            durable.from.get_or_insert(checkpoint.seq);
             durable.checkpoint = Some(checkpoint.clone());
             durable.commits += 1;
         }

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::testing::database::{
-    Change, CommitNumber, Database, LOG_BYTES, Logged, Transaction, change_batch,
+    Change, CommitNumber, Database, LOG_BYTES, Logged, Transaction, change_batch, message,
 };
 use crate::testing::lock;
 use crate::{
@@ -143,6 +143,11 @@ impl ScriptedStream {
                         seq: self.seq,
                         commit_time: transaction.commit_time,
                     });
+                }
+                Change::Message(_) => {
+                    self.seq += 1;
+                    let message = message(transaction, index, self.seq);
+                    self.events.extend(message.map(ChangeEvent::Message));
                 }
                 Change::Failed(table) => {
                     self.flush_all();
@@ -316,6 +321,7 @@ fn told(event: &ChangeEvent) -> String {
             format!("> rows {} {first}..={last}", batch.table.name)
         }
         ChangeEvent::Truncate { tables, seq, .. } => format!("> truncate {tables:?} {seq}"),
+        ChangeEvent::Message(message) => format!("> message {}", message.seq),
         ChangeEvent::Failed { table, seq, .. } => format!("> failed {table} {seq}"),
         ChangeEvent::Commit(checkpoint) => {
             format!("> commit {} {}", checkpoint.position, checkpoint.seq)

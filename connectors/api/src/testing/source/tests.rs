@@ -51,6 +51,10 @@ async fn read_to_head(source: &ScriptedSource, from: &Checkpoint) -> (Told, Vec<
                 told.append(&mut open);
                 commits.push(checkpoint);
             }
+            ChangeEvent::Message(message) => {
+                let told = (TableId(0), 98, vec![Some(message.prefix.as_str().into())]);
+                assert!(open.insert(message.seq, told).is_none());
+            }
             ChangeEvent::Schema(_) | ChangeEvent::Failed { .. } | ChangeEvent::Mark { .. } => {}
         }
     }

@@ -367,7 +367,7 @@ fn money<W: Wire>(out: &mut Vec<u8>, value: &str, form: Decimals) -> Written {
     Ok(())
 }
 
-fn bytes<W: Wire>(out: &mut Vec<u8>, value: &[u8], form: Binary) {
+pub(in super::super) fn bytes<W: Wire>(out: &mut Vec<u8>, value: &[u8], form: Binary) {
     match form {
         Binary::Bytes => W::bytes(out, value),
         Binary::Base64 => W::ascii(out, |out| text::base64(out, value)),

@@ -13,9 +13,11 @@ use crate::testing::canonical::{self, Row};
 use crate::testing::content::Content;
 use crate::testing::database::{
     Change, CommitNumber, Database, LOG_BYTES, Logged, Value, Writer, batch_of, change_batch,
+    message,
 };
 use crate::{
-    ChangeBatch, Checkpoint, Column, CopyId, ErrorKind, Op, Sink, TableCopy, TableId, TableSchema,
+    ChangeBatch, Checkpoint, Column, CopyId, ErrorKind, LogicalMessage, Op, Sink, TableCopy,
+    TableId, TableSchema,
 };
 
 /// A sink under test with its probe, a model database, and what was given.
@@ -161,6 +163,12 @@ impl Drive {
                     .expect("the model's log fits its content");
                 let sink = self.sink.as_mut().expect("open");
                 sink.write(batch).await.expect("rows are taken");
+            }
+            Step::Message(message) => {
+                let sink = self.sink.as_mut().expect("open");
+                sink.message(message)
+                    .await
+                    .expect("it is taken or passed over");
             }
             Step::Truncate(tables, seq) => {
                 for table in tables {
@@ -534,6 +542,8 @@ pub(super) enum Step {
     Rows(ChangeBatch),
     /// Emptied tables, and the truncate's `seq`.
     Truncate(Vec<TableId>, u64),
+    /// A message of no table.
+    Message(Arc<LogicalMessage>),
 }
 
 /// A commit of the model as steps, `most` rows in a batch but for pairs; `first` is the `seq`
@@ -561,6 +571,10 @@ pub(super) fn steps(
                 steps.push(Step::Truncate(tables.clone(), seq));
             }
             Change::Failed(_) => seq += 1,
+            Change::Message(_) => {
+                seq += 1;
+                steps.extend(message(&transaction, index, seq).map(Step::Message));
+            }
             Change::Row(row) => {
                 seq += 1;
                 let rows = open.entry(row.table.id).or_default();

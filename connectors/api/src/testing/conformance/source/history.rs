@@ -29,6 +29,7 @@ pub(super) enum Told {
     },
     Truncate(Vec<TableId>),
     Failed(TableId),
+    Message(String, Vec<u8>),
 }
 
 /// What was given since a checkpoint.
@@ -97,6 +98,10 @@ impl History {
                     }
                 }
                 self.wait(seq, Told::Truncate(tables));
+            }
+            ChangeEvent::Message(message) => {
+                let told = Told::Message(message.prefix.clone(), message.content.clone());
+                self.wait(message.seq, told);
             }
             ChangeEvent::Failed { table, seq, .. } => self.wait(seq, Told::Failed(table)),
             ChangeEvent::Commit(checkpoint) => {

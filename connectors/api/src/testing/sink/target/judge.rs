@@ -65,6 +65,17 @@ impl MemoryTarget {
                 truth.seq(commit)
             ));
         }
+        let durable = self.durable();
+        let from = durable.from.unwrap_or(0);
+        let messages = durable.messages.clone();
+        drop(durable);
+        let mut wanted = truth.messages(commit);
+        wanted.retain(|seq| *seq > from);
+        if messages != wanted {
+            self.violation(format_args!(
+                "at commit {commit} the messages are {messages:?}, should be {wanted:?}"
+            ));
+        }
         let state = truth.state(commit);
         let (mut money, mut purses) = (0, 0);
         for (id, joined) in &self.durable().tables {
