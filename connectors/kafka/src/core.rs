@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cdc_api::{
-    ChangeBatch, Checkpoint, CopyId, Error, ErrorKind, JoinedTable, LogicalMessage, Result,
-    SchemaDiff, TableId, TableSchema,
+    Checkpoint, CopyId, Error, ErrorKind, JoinedTable, LogicalMessage, Result, SchemaDiff, TableId,
+    TableSchema,
 };
 
 use crate::client::{Producer, header};
 use crate::copy::replay;
 use crate::envelope::{Commits, TableEncoder};
+use crate::held::Change;
 use crate::ledger::{self, CHECKPOINT, Joined, Ledger, OWNER};
 use crate::notices::Announcer;
 use crate::route::{Parcel, Place, Route, too_large_for};
@@ -238,40 +239,36 @@ impl Core {
         Ok(())
     }
 
-    pub(crate) fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
-        self.usable()?;
-        let written = self.records(&batch.table, |encoder, commits, take| {
-            encoder.encode(batch, commits, take)
-        });
-        self.failed |= written.is_err();
-        written
+    /// Puts changes into the open transaction, in this order.
+    pub(crate) fn changes(&mut self, changes: &[Change]) -> Result<()> {
+        for change in changes {
+            self.usable()?;
+            let written = match change {
+                Change::Rows(batch) => self.records(&batch.table, |encoder, commits, take| {
+                    encoder.encode(batch, commits, take)
+                }),
+                Change::Truncate {
+                    table,
+                    seq,
+                    commit_time,
+                } => self.records(table, |encoder, _, take| {
+                    encoder.truncate(*seq, *commit_time, take)
+                }),
+                Change::Message(message) => self.message(message),
+            };
+            self.failed |= written.is_err();
+            written?;
+        }
+        Ok(())
     }
 
-    pub(crate) fn truncate(
-        &mut self,
-        table: &Arc<TableSchema>,
-        seq: u64,
-        commit_time: i64,
-    ) -> Result<()> {
-        self.usable()?;
-        let written = self.records(table, |encoder, _, take| {
-            encoder.truncate(seq, commit_time, take)
-        });
-        self.failed |= written.is_err();
-        written
-    }
-
-    pub(crate) fn message(&mut self, message: &LogicalMessage) -> Result<()> {
-        self.usable()?;
+    fn message(&mut self, message: &LogicalMessage) -> Result<()> {
         self.begun()?;
         let Some(open) = &mut self.open else {
             return Err(Error::internal("the sink was not opened"));
         };
-        let sent =
-            open.announcer
-                .message(&open.session, &open.producer, message, &mut self.commits);
-        self.failed |= sent.is_err();
-        sent
+        open.announcer
+            .message(&open.session, &open.producer, message, &mut self.commits)
     }
 
     fn records(

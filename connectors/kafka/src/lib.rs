@@ -36,6 +36,7 @@
 //! |---|---|
 //! | `<prefix>.<schema>.<table>` | a table's records. Characters that Kafka does not take become `_`; two tables that would share a topic are refused |
 //! | `<prefix>.transaction`, `__debezium-heartbeat.<prefix>` | begins and ends, heartbeats, where asked for |
+//! | `<prefix>.message` | logical messages, where asked for |
 //! | `outbox.event.<type>` | events of outbox tables |
 //! | `<prefix>.dead_letter` | keys of records that are too large, where asked for |
 //! | `__cdc.<pipeline>.<sink>` | one partition, compacted: checkpoint, joined tables, notes of copies |
@@ -68,10 +69,10 @@
 //! - `total_order` has gaps where an event takes two numbers or is of a table that is not captured;
 //!   the id of a transaction's end has the place at which its commit begins. Changes that come with a
 //!   copy are in no transaction's count. Heartbeats come with commits.
-//! - There is no topic of schema changes, and none of logical messages.
+//! - There is no topic of schema changes.
 //!
-//! Code map: `sink` the contract's calls · `core` the main stream and the commit · `copy` tables on
-//! their way in · `session` what both share · `ledger` the checkpoint topic · `envelope` rows into
+//! Code map: `sink` the contract's calls · `held` changes that wait for their commit · `core` the main
+//! stream and the commit · `copy` tables on their way in · `session` what both share · `ledger` the checkpoint topic · `envelope` rows into
 //! bytes · `route` where each goes · `notices` transactions and heartbeats · `registry` Avro's schemas ·
 //! `topics` names and creation · `client` librdkafka · `check` preflight.
 
@@ -81,6 +82,7 @@ mod config;
 mod copy;
 mod core;
 mod envelope;
+mod held;
 mod ledger;
 mod notices;
 mod registry;

@@ -15,6 +15,7 @@ use crate::config::{Format, KafkaConfig};
 use crate::copy::KafkaCopy;
 use crate::core::Core;
 use crate::envelope::{Connector, Origin};
+use crate::held::{Change, Held};
 use crate::registry::Registry;
 use crate::session::Site;
 
@@ -22,6 +23,7 @@ use crate::session::Site;
 pub struct Kafka {
     site: Arc<Site>,
     core: Offload<Core>,
+    held: Held,
 }
 
 impl Kafka {
@@ -64,7 +66,24 @@ impl Kafka {
         Ok(Self {
             core: Offload::new(Core::new(&site)),
             site,
+            held: Held::default(),
         })
+    }
+
+    async fn take(&mut self, change: Change) -> Result<()> {
+        if self.held.keep(change) {
+            return self.release().await;
+        }
+        Ok(())
+    }
+
+    /// Sends what is held.
+    async fn release(&mut self) -> Result<()> {
+        let held = self.held.take();
+        if held.is_empty() {
+            return Ok(());
+        }
+        self.core.run(move |core| core.changes(&held)).await
     }
 }
 
@@ -87,6 +106,7 @@ impl Sink for Kafka {
     }
 
     async fn open(&mut self) -> Result<()> {
+        self.held.take();
         self.core.resume();
         self.core.run(Core::open).await
     }
@@ -100,18 +120,17 @@ impl Sink for Kafka {
     }
 
     async fn apply_schema(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        self.release().await?;
         let table = Arc::clone(table);
         self.core.run(move |core| core.apply_schema(&table)).await
     }
 
     async fn write(&mut self, batch: &ChangeBatch) -> Result<()> {
-        let batch = batch.clone();
-        self.core.run(move |core| core.write(&batch)).await
+        self.take(Change::Rows(batch.clone())).await
     }
 
     async fn message(&mut self, message: &LogicalMessage) -> Result<()> {
-        let message = message.clone();
-        self.core.run(move |core| core.message(&message)).await
+        self.take(Change::Message(message.clone())).await
     }
 
     async fn truncate(
@@ -120,18 +139,25 @@ impl Sink for Kafka {
         seq: u64,
         commit_time: i64,
     ) -> Result<()> {
-        let table = Arc::clone(table);
-        self.core
-            .run(move |core| core.truncate(&table, seq, commit_time))
-            .await
+        self.take(Change::Truncate {
+            table: Arc::clone(table),
+            seq,
+            commit_time,
+        })
+        .await
     }
 
     async fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let checkpoint = checkpoint.clone();
-        self.core.run(move |core| core.commit(&checkpoint)).await
+        let (held, checkpoint) = (self.held.take(), checkpoint.clone());
+        let commit = move |core: &mut Core| {
+            core.changes(&held)?;
+            core.commit(&checkpoint)
+        };
+        self.core.run(commit).await
     }
 
     async fn rollback(&mut self) -> Result<()> {
+        self.held.take();
         self.core.resume();
         self.core.run(Core::rollback).await
     }
@@ -146,16 +172,19 @@ impl Sink for Kafka {
     }
 
     async fn join(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        self.release().await?;
         let table = Arc::clone(table);
         self.core.run(move |core| core.join(&table, copy)).await
     }
 
     async fn adopt(&mut self, table: &Arc<TableSchema>, copy: CopyId) -> Result<()> {
+        self.release().await?;
         let table = Arc::clone(table);
         self.core.run(move |core| core.adopt(&table, copy)).await
     }
 
     async fn leave(&mut self, table: TableId) -> Result<()> {
+        self.release().await?;
         self.core.run(move |core| core.leave(table)).await
     }
 
