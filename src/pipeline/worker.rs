@@ -441,8 +441,9 @@ impl Worker {
 
     /// When to commit what is gathered; `None` while nothing can be.
     ///
-    /// Gathering takes at least as long as the last commit did. Under a backlog commits grow: then
-    /// it takes twice as long, so that at most a third of the time goes into commits.
+    /// Gathering takes at least half as long as the last commit did: a change waits for the commit that
+    /// is under way, and for its own. Under a backlog commits grow: then it takes twice as long, so
+    /// that at most a third of the time goes into commits.
     fn due(&self) -> Option<Instant> {
         let commit = self.gathered.commit.as_ref()?;
         if self.gathered.open {
@@ -451,8 +452,12 @@ impl Worker {
         match self.gathered.since {
             Some(since) => {
                 let behind = self.is_behind(commit.seq);
-                let share = if behind { 2 } else { 1 };
-                let grown = (self.commit_took * share).min(Duration::from_secs(10));
+                let grown = if behind {
+                    self.commit_took * 2
+                } else {
+                    self.commit_took / 2
+                };
+                let grown = grown.min(Duration::from_secs(10));
                 if self.reaching.is_empty() {
                     Some(since + self.linger.max(grown))
                 } else if behind {
