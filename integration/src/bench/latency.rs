@@ -27,11 +27,13 @@ const WARM_UP: f64 = 0.1;
 /// Rows of the burst, as a share of those that W1 copies.
 const BURST: u64 = 25;
 
-/// When each transaction was sent, in microseconds since the start; 0 before. And when it was seen.
+/// When each transaction was sent, in microseconds since the start; 0 before. When the source had answered it, and when
+/// it was seen.
 #[derive(Debug)]
 pub(super) struct Ticks {
     start: Instant,
     sent: Vec<AtomicU64>,
+    answered: Vec<AtomicU64>,
     seen: Vec<AtomicU64>,
     next: AtomicUsize,
     over: AtomicBool,
@@ -43,6 +45,7 @@ impl Ticks {
         Arc::new(Self {
             start: Instant::now(),
             sent: empty(),
+            answered: empty(),
             seen: empty(),
             next: AtomicUsize::new(0),
             over: AtomicBool::new(false),
@@ -73,9 +76,10 @@ impl Ticks {
         self.over.load(Ordering::Relaxed)
     }
 
-    fn millis(&self) -> Vec<f64> {
+    /// From sending to one of the other two.
+    fn millis(&self, until: &[AtomicU64]) -> Vec<f64> {
         let first = (self.sent.len() as f64 * WARM_UP) as usize;
-        let both = self.sent.iter().zip(&self.seen).skip(first);
+        let both = self.sent.iter().zip(until).skip(first);
         both.map(|(sent, seen)| (sent.load(Ordering::Relaxed), seen.load(Ordering::Relaxed)))
             .map(|(sent, seen)| seen.saturating_sub(sent) as f64 / 1e3)
             .collect()
@@ -164,9 +168,8 @@ impl One<'_> {
         reader.await.map_err(|e| e.to_string())??;
         daemon.terminate().await;
         daemon.succeed(&["teardown", "--yes"])?;
-        let first = ticks.millis();
-        // Those of a burst are few: all of them count.
-        Ok(Latency::of(&work, self.target.name(), first))
+        let (seen, answered) = (ticks.millis(&ticks.seen), ticks.millis(&ticks.answered));
+        Ok(Latency::of(&work, self.target.name(), seen, answered))
     }
 
     fn reader(&self, name: &str, commands: Commands) -> Reader {
@@ -203,6 +206,9 @@ impl One<'_> {
                     sent.store(ticks.now(), Ordering::Relaxed);
                     let id = i64::try_from(number).unwrap_or(i64::MAX);
                     session.execute(&insert, &[&id]).await?;
+                    if let Some(answered) = ticks.answered.get(number) {
+                        answered.store(ticks.now(), Ordering::Relaxed);
+                    }
                 }
             });
         }

@@ -68,6 +68,9 @@ pub struct Latency {
     pub p999: f64,
     /// The slowest.
     pub max: f64,
+    /// Of all that, until the source had answered the commit: all but a hundredth.
+    #[serde(default)]
+    pub source_p99: f64,
 }
 
 impl Report {
@@ -139,15 +142,15 @@ impl Report {
         if !self.latencies.is_empty() {
             let _ = writeln!(
                 text,
-                "\n{:<44} {:<12} {:>9} {:>9} {:>9} {:>9} {:>9}",
-                "commit to visible, ms", "sink", "tx", "p50", "p99", "p99.9", "max"
+                "\n{:<44} {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>12}",
+                "commit to visible, ms", "sink", "tx", "p50", "p99", "p99.9", "max", "source's p99"
             );
         }
         for it in &self.latencies {
             let _ = writeln!(
                 text,
-                "{:<44} {:<12} {:>9} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
-                it.work, it.target, it.transactions, it.p50, it.p99, it.p999, it.max
+                "{:<44} {:<12} {:>9} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>12.1}",
+                it.work, it.target, it.transactions, it.p50, it.p99, it.p999, it.max, it.source_p99
             );
         }
         text
@@ -207,23 +210,32 @@ impl Line {
 }
 
 impl Latency {
-    pub(super) fn of(work: &str, target: &str, mut millis: Vec<f64>) -> Self {
-        millis.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let index = (millis.len() as f64 * share) as usize;
-            let last = millis.len().saturating_sub(1);
-            millis.get(index.min(last)).copied().unwrap_or_default()
-        };
+    /// Of milliseconds: until a reader saw each transaction, and until the source had answered it.
+    pub(super) fn of(work: &str, target: &str, seen: Vec<f64>, answered: Vec<f64>) -> Self {
+        let (seen, answered) = (sorted(seen), sorted(answered));
         Self {
             target: target.to_owned(),
             work: work.to_owned(),
-            transactions: millis.len(),
-            p50: at(0.5),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: at(1.0),
+            transactions: seen.len(),
+            p50: quantile(&seen, 0.5),
+            p99: quantile(&seen, 0.99),
+            p999: quantile(&seen, 0.999),
+            max: quantile(&seen, 1.0),
+            source_p99: quantile(&answered, 0.99),
         }
     }
+}
+
+fn sorted(mut millis: Vec<f64>) -> Vec<f64> {
+    millis.sort_by(f64::total_cmp);
+    millis
+}
+
+/// That share of the values, which are in order, is smaller.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let index = (sorted.len() as f64 * share) as usize;
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(index.min(last)).copied().unwrap_or_default()
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
