@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::JournalIdentity;
 
-/// 2: with logical messages. Format 1 has none, and is otherwise the same.
+/// 2: with notices. Format 1 has none, and is otherwise the same.
 const FORMAT: u32 = 2;
 
 /// Something that was durable is not as it was.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cdc_api::{ChangeEvent, Checkpoint, Error, LogicalMessage, Result, TableId, TableSchema};
+use cdc_api::{ChangeEvent, Checkpoint, Error, Notice, Result, Said, TableId, TableSchema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -77,12 +77,14 @@ pub(super) fn encode(event: &ChangeEvent) -> Result<(Label, Vec<u8>)> {
             })?;
             (plain(Kind::Failed, *seq), body)
         }
-        ChangeEvent::Message(message) => {
-            // What is said of it is one line, its content follows as it is.
-            let mut body = json(&**message)?;
+        ChangeEvent::Notice(notice) => {
+            // What is told of it is one line, a message's content follows as it is.
+            let mut body = json(&**notice)?;
             body.push(b'\n');
-            body.extend_from_slice(&message.content);
-            (plain(Kind::Message, message.seq), body)
+            if let Said::Message { content, .. } = &notice.said {
+                body.extend_from_slice(content);
+            }
+            (plain(Kind::Notice, notice.seq), body)
         }
         ChangeEvent::Commit(checkpoint) => (plain(Kind::Commit, checkpoint.seq), json(checkpoint)?),
         ChangeEvent::Mark { .. } => {
@@ -133,15 +135,14 @@ pub(super) fn decode(header: &Header, body: &[u8], schemas: &mut Schemas) -> Res
                 hint,
             }
         }
-        Kind::Message => {
+        Kind::Notice => {
             let end = body.iter().position(|byte| *byte == b'\n');
-            let end =
-                end.ok_or_else(|| Error::internal("a frame of a message without its line"))?;
-            let message: LogicalMessage = from_json(&body[..end])?;
-            ChangeEvent::Message(Arc::new(LogicalMessage {
-                content: body[end + 1..].to_vec(),
-                ..message
-            }))
+            let end = end.ok_or_else(|| Error::internal("a frame of a notice without its line"))?;
+            let mut notice: Notice = from_json(&body[..end])?;
+            if let Said::Message { content, .. } = &mut notice.said {
+                *content = body[end + 1..].to_vec();
+            }
+            ChangeEvent::Notice(Arc::new(notice))
         }
         Kind::Commit => ChangeEvent::Commit(from_json::<Checkpoint>(&body)?),
     })
@@ -152,7 +153,7 @@ pub(super) fn memory(event: &ChangeEvent) -> usize {
     match event {
         ChangeEvent::Rows(batch) => 512 + batch.bytes(),
         ChangeEvent::Schema(schema) => 512 + 256 * schema.columns.len(),
-        ChangeEvent::Message(message) => 512 + message.content.len(),
+        ChangeEvent::Notice(notice) => 512 + notice.bytes(),
         _ => 512,
     }
 }

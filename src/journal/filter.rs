@@ -74,8 +74,8 @@ impl Filter {
                     out.push_back(event);
                 }
             }
-            ChangeEvent::Message(message) => {
-                if message.seq > self.after {
+            ChangeEvent::Notice(notice) => {
+                if notice.seq > self.after {
                     out.push_back(event);
                 }
             }

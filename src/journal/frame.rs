@@ -39,7 +39,7 @@ pub(super) enum Kind {
     Truncate = 3,
     Failed = 4,
     Commit = 5,
-    Message = 6,
+    Notice = 6,
 }
 
 /// A frame's header.
@@ -85,7 +85,7 @@ impl Header {
                 3 => Kind::Truncate,
                 4 => Kind::Failed,
                 5 => Kind::Commit,
-                6 => Kind::Message,
+                6 => Kind::Notice,
                 _ => return None,
             },
             packed: match bytes[5] {

@@ -20,8 +20,8 @@ pub(super) struct Intake {
     floor: u64,
     /// The highest `seq` appended.
     highest: u64,
-    /// The highest `seq` of a message.
-    message: u64,
+    /// The highest `seq` of a notice.
+    notice: u64,
     /// The highest `seq` of each table that has rows after the last commit.
     tables: HashMap<TableId, u64>,
     schemas: Schemas,
@@ -35,7 +35,7 @@ impl Intake {
         Self {
             floor: seq,
             highest: seq,
-            message: seq,
+            notice: seq,
             schemas,
             ..Self::default()
         }
@@ -105,12 +105,12 @@ impl Intake {
                 self.highest = self.highest.max(seq);
                 Ok((None, Some(event)))
             }
-            ChangeEvent::Message(ref message) => {
-                if message.seq <= self.message.max(self.floor) {
+            ChangeEvent::Notice(ref notice) => {
+                if notice.seq <= self.notice.max(self.floor) {
                     return Ok((None, None));
                 }
-                self.message = message.seq;
-                self.highest = self.highest.max(message.seq);
+                self.notice = notice.seq;
+                self.highest = self.highest.max(notice.seq);
                 Ok((None, Some(event)))
             }
             ChangeEvent::Failed { .. } => Ok((None, Some(event))),

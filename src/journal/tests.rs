@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use cdc_api::{
-    ChangeBatch, ChangeEvent, Checkpoint, Column, Identity, LogicalMessage, Op, Position, TableId,
+    ChangeBatch, ChangeEvent, Checkpoint, Column, Identity, Notice, Op, Position, Said, TableId,
     TableName, TableSchema, TransactionId, TransactionRun,
 };
 
@@ -87,14 +87,16 @@ fn rows(table: &Arc<TableSchema>, seqs: &[u64]) -> ChangeEvent {
     })
 }
 
-fn message(seq: u64) -> ChangeEvent {
-    ChangeEvent::Message(Arc::new(LogicalMessage {
+fn notice(seq: u64) -> ChangeEvent {
+    ChangeEvent::Notice(Arc::new(Notice {
         seq,
         offset: seq,
         transaction: None,
         commit_time: 5,
-        prefix: "p".to_owned(),
-        content: seq.to_be_bytes().to_vec(),
+        said: Said::Message {
+            prefix: "p".to_owned(),
+            content: seq.to_be_bytes().to_vec(),
+        },
     }))
 }
 

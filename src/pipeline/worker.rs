@@ -346,11 +346,11 @@ impl Worker {
                 }
                 Ok(())
             }
-            ChangeEvent::Message(message) => {
+            ChangeEvent::Notice(notice) => {
                 self.note_change();
-                if message.seq > self.seq() {
-                    self.sink.message(message).await?;
-                    self.gathered.bytes += message.content.len() as u64;
+                if notice.seq > self.seq() {
+                    self.sink.notice(notice).await?;
+                    self.gathered.bytes += notice.bytes() as u64;
                 }
                 Ok(())
             }

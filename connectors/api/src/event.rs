@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::{ChangeBatch, Checkpoint, TableId, TableSchema, TransactionRun};
+use crate::{ChangeBatch, Checkpoint, Notice, TableId, TableSchema};
 
 /// One step of a source's stream, in log order.
 ///
 /// A transaction may span any number of events: only the `Commit` after its rows makes them
-/// count. A stream that is started again from a checkpoint yields the same rows, truncates, messages
+/// count. A stream that is started again from a checkpoint yields the same rows, truncates, notices
 /// and failures with the same `seq`; the cut into batches and commits may differ.
 #[derive(Debug, Clone)]
 pub enum ChangeEvent {
@@ -37,9 +37,8 @@ pub enum ChangeEvent {
         /// The statement or setting that mends it.
         hint: String,
     },
-    /// What an application has written into the log, of no table. It stands among the rows of
-    /// other tables as a batch of one row would: before its `Commit`, behind the one before.
-    Message(Arc<LogicalMessage>),
+    /// What the log says beside the rows.
+    Notice(Arc<Notice>),
     /// Everything before it is complete; may cover many transactions, or none (an idle advance:
     /// a later position, and the same `seq` unless numbers were left out).
     Commit(Checkpoint),
@@ -52,24 +51,4 @@ pub enum ChangeEvent {
         /// The snapshot's or the mark's id.
         id: u64,
     },
-}
-
-/// A logical message (PostgreSQL: `pg_logical_emit_message`).
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LogicalMessage {
-    /// Its own place in the order.
-    pub seq: u64,
-    /// Its place in the source's log, on the scale of [`Checkpoint::offset`].
-    pub offset: u64,
-    /// The transaction that it is part of, as that of a batch of one row. `None` for one that was
-    /// written outside of any: it counts whatever becomes of the transaction around it.
-    pub transaction: Option<TransactionRun>,
-    /// When its transaction committed, else the last one before it; microseconds since the Unix
-    /// epoch, 0 where none was seen yet.
-    pub commit_time: i64,
-    /// Whom it is meant for, as its writer says.
-    pub prefix: String,
-    /// What it says, any bytes.
-    #[serde(skip)]
-    pub content: Vec<u8>,
 }

@@ -6,7 +6,7 @@
 //! data. The engine between them never looks into a [`Position`]; it compares `seq` alone.
 //!
 //! Code map: [`batch`] rows · [`schema`] tables and their diffs · [`position`] checkpoints ·
-//! [`event`] what a stream is made of · [`source`] and [`sink`] the two traits ·
+//! [`event`] what a stream is made of, [`notice`] beside the rows · [`source`] and [`sink`] the two traits ·
 //! [`selection`] table patterns · [`error`] kinds of failure and the reaction to each ·
 //! `testing` (feature) a scripted source, a faulty sink and the conformance suites.
 //!
@@ -15,6 +15,7 @@
 pub mod batch;
 pub mod error;
 pub mod event;
+pub mod notice;
 pub mod position;
 pub mod schema;
 pub mod selection;
@@ -25,7 +26,10 @@ pub mod testing;
 
 pub use batch::{ChangeBatch, Op, TransactionId, TransactionRun};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{ChangeEvent, LogicalMessage};
+pub use event::ChangeEvent;
+pub use notice::{
+    ChangedTable, ColumnDefinition, Notice, Said, SchemaChange, TableChange, TableDefinition,
+};
 pub use position::{Checkpoint, Position};
 pub use schema::diff::{ColumnChange, SchemaDiff};
 pub use schema::{Column, ExistingValue, Identity, TableId, TableName, TableSchema};

@@ -24,8 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    BatchReader, ChangeBatch, Checkpoint, Error, Finding, LogicalMessage, Result, TableId,
-    TableSchema,
+    BatchReader, ChangeBatch, Checkpoint, Error, Finding, Notice, Result, TableId, TableSchema,
 };
 
 /// What a target can do.
@@ -102,13 +101,13 @@ pub trait Sink: Send {
     /// With the table, when its rows cannot be represented: that table stops.
     async fn write(&mut self, batch: &ChangeBatch) -> Result<()>;
 
-    /// Takes a logical message: accepted, not durable, part of the next commit. Only for targets of
-    /// events; others have no place for what is of no table, and pass it over.
+    /// Takes a notice: accepted, not durable, part of the next commit. Only for targets of events;
+    /// others have no place for what is of no table, and pass it over.
     ///
     /// # Errors
     /// When it cannot be represented: the sink stops.
-    async fn message(&mut self, message: &LogicalMessage) -> Result<()> {
-        let _ = message;
+    async fn notice(&mut self, notice: &Notice) -> Result<()> {
+        let _ = notice;
         Ok(())
     }
 

@@ -43,7 +43,7 @@ impl Outlet {
     pub async fn send(&self, event: ChangeEvent) -> bool {
         let bytes = match &event {
             ChangeEvent::Rows(batch) => batch.bytes(),
-            ChangeEvent::Message(message) => message.content.len(),
+            ChangeEvent::Notice(notice) => notice.bytes(),
             _ => 0,
         };
         let cost = u32::try_from(bytes / UNIT + 1)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cdc_api::{
-    Checkpoint, CopyId, Error, ErrorKind, JoinedTable, LogicalMessage, Result, SchemaDiff, TableId,
+    Checkpoint, CopyId, Error, ErrorKind, JoinedTable, Notice, Result, SchemaDiff, TableId,
     TableSchema,
 };
 
@@ -254,7 +254,7 @@ impl Core {
                 } => self.records(table, |encoder, _, take| {
                     encoder.truncate(*seq, *commit_time, take)
                 }),
-                Change::Message(message) => self.message(message),
+                Change::Notice(notice) => self.notice(notice),
             };
             self.failed |= written.is_err();
             written?;
@@ -262,13 +262,13 @@ impl Core {
         Ok(())
     }
 
-    fn message(&mut self, message: &LogicalMessage) -> Result<()> {
+    fn notice(&mut self, notice: &Notice) -> Result<()> {
         self.begun()?;
         let Some(open) = &mut self.open else {
             return Err(Error::internal("the sink was not opened"));
         };
         open.announcer
-            .message(&open.session, &open.producer, message, &mut self.commits)
+            .notice(&open.session, &open.producer, notice, &mut self.commits)
     }
 
     fn records(

@@ -8,6 +8,7 @@
 //! Invariant: a record's text depends on the row, the table's shape and the settings alone, but for
 //! the time at which it was written (`ts_ms`, `ts_us`, `ts_ns` of the value).
 
+mod ddl;
 mod decimal;
 mod flat;
 mod headers;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use cdc_api::{ChangeBatch, Error, Identity, Op, Result, TableSchema, TransactionRun};
 
 use crate::config::{Envelope, Format, KafkaConfig, Operation};
+pub(crate) use ddl::Statements;
 use flat::Flat;
 pub(crate) use headers::Headers;
 use kind::Kind;

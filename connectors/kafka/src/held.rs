@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use cdc_api::{ChangeBatch, LogicalMessage, TableSchema};
+use cdc_api::{ChangeBatch, Notice, TableSchema};
 
 /// More than this goes on at once, in bytes: it takes longer to send than a commit's requests do.
 const MOST: usize = 128 << 10;
@@ -22,7 +22,7 @@ pub(crate) enum Change {
         seq: u64,
         commit_time: i64,
     },
-    Message(LogicalMessage),
+    Notice(Notice),
 }
 
 impl Change {
@@ -30,7 +30,7 @@ impl Change {
         match self {
             Self::Rows(batch) => batch.bytes(),
             Self::Truncate { .. } => 0,
-            Self::Message(message) => message.content.len(),
+            Self::Notice(notice) => notice.bytes(),
         }
     }
 }

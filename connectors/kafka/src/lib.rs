@@ -37,6 +37,7 @@
 //! | `<prefix>.<schema>.<table>` | a table's records. Characters that Kafka does not take become `_`; two tables that would share a topic are refused |
 //! | `<prefix>.transaction`, `__debezium-heartbeat.<prefix>` | begins and ends, heartbeats, where asked for |
 //! | `<prefix>.message` | logical messages, where asked for |
+//! | `<prefix>` | statements that change schemas, where asked for; partition 0 has them all, in their order |
 //! | `outbox.event.<type>` | events of outbox tables |
 //! | `<prefix>.dead_letter` | keys of records that are too large, where asked for |
 //! | `__cdc.<pipeline>.<sink>` | one partition, compacted: checkpoint, joined tables, notes of copies |
@@ -69,7 +70,9 @@
 //! - `total_order` has gaps where an event takes two numbers or is of a table that is not captured;
 //!   the id of a transaction's end has the place at which its commit begins. Changes that come with a
 //!   copy are in no transaction's count. Heartbeats come with commits.
-//! - There is no topic of schema changes.
+//! - Of schema changes the source's time is the commit's; types have the catalog's names, the primary
+//!   key is never another unique one, and comments and defaults are left out. There are none of
+//!   existing tables.
 //!
 //! Code map: `sink` the contract's calls · `held` changes that wait for their commit · `core` the main
 //! stream and the commit · `copy` tables on their way in · `session` what both share · `ledger` the checkpoint topic · `envelope` rows into

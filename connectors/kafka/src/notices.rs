@@ -1,15 +1,15 @@
-//! What is told beside the tables: logical messages, and with a commit which transactions it holds and
-//! that the pipeline is alive.
+//! What is told beside the tables: logical messages, statements that change schemas, and with a commit
+//! which transactions it holds and that the pipeline is alive.
 //!
 //! Invariant: a transaction is told of in the Kafka transaction that holds its changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cdc_api::{Error, LogicalMessage, Result};
+use cdc_api::{Error, Notice, Result, Said};
 
 use crate::client::{Outgoing, Producer, Refused};
-use crate::envelope::{Commits, Messages, Notices};
+use crate::envelope::{Commits, Messages, Notices, Statements};
 use crate::session::{Session, Site};
 
 /// Sends the notices of one opening of the sink.
@@ -17,8 +17,9 @@ pub(crate) struct Announcer {
     site: Arc<Site>,
     transactions: Option<Notices>,
     heartbeats: Option<Notices>,
-    /// Made ready for the first one.
+    /// Made ready for the first one, as those that follow.
     messages: Option<Messages>,
+    statements: Option<Statements>,
     /// When the last heartbeat was sent.
     beaten: Option<Instant>,
 }
@@ -45,33 +46,56 @@ impl Announcer {
             transactions: transactions.transpose()?,
             heartbeats: heartbeats.transpose()?,
             messages: None,
+            statements: None,
             beaten: None,
         })
     }
 
-    /// Queues a message.
+    /// Queues what a notice says.
     ///
     /// # Errors
     /// `Config` where its topic has to exist and does not, or a registry refuses its schema; of the
     /// producer.
-    pub(crate) fn message(
+    pub(crate) fn notice(
         &mut self,
         session: &Session,
         producer: &Producer,
-        message: &LogicalMessage,
+        notice: &Notice,
         commits: &mut Commits,
     ) -> Result<()> {
-        let messages = match &mut self.messages {
-            Some(messages) => messages,
-            None => {
-                let mut messages = Messages::new(&self.site.origin, &self.site.config);
-                ready(session, &mut messages.notices)?;
-                self.messages.insert(messages)
+        let (origin, config) = (&self.site.origin, &self.site.config);
+        match &notice.said {
+            Said::Message { prefix, content } => {
+                let messages = match &mut self.messages {
+                    Some(messages) => messages,
+                    None => {
+                        let mut messages = Messages::new(origin, config);
+                        ready(session, &mut messages.notices)?;
+                        self.messages.insert(messages)
+                    }
+                };
+                let topic = messages.notices.topic().to_owned();
+                let (key, value) = messages.message(notice, (prefix, content), commits);
+                send(producer, (&topic, None), key, value)
             }
-        };
-        let topic = messages.notices.topic().to_owned();
-        let (key, value) = messages.message(message, commits);
-        send(producer, &topic, key, value)
+            Said::Schema(changes) => {
+                let statements = match &mut self.statements {
+                    Some(statements) => statements,
+                    None => {
+                        let mut statements = Statements::new(origin, config);
+                        ready(session, &mut statements.notices)?;
+                        self.statements.insert(statements)
+                    }
+                };
+                let topic = statements.notices.topic().to_owned();
+                for change in changes {
+                    let (key, value) = statements.change(notice, changes, change, commits);
+                    // In one partition, so that they stay in their order.
+                    send(producer, (&topic, Some(0)), key, value)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Queues what is to be told with this commit.
@@ -81,7 +105,7 @@ impl Announcer {
             for (at, told) in commits.told() {
                 for end in [false, true] {
                     let (key, value) = notices.transaction(*at, told, end);
-                    send(producer, &topic, key, value)?;
+                    send(producer, (&topic, None), key, value)?;
                 }
             }
         }
@@ -93,7 +117,7 @@ impl Announcer {
             let millis = i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX);
             let topic = notices.topic().to_owned();
             let (key, value) = notices.heartbeat(&self.site.origin.name, millis);
-            send(producer, &topic, key, value)?;
+            send(producer, (&topic, None), key, value)?;
             self.beaten = Some(Instant::now());
         }
         Ok(())
@@ -109,10 +133,16 @@ fn ready(session: &Session, notices: &mut Notices) -> Result<()> {
     }
 }
 
-fn send(producer: &Producer, topic: &str, key: &[u8], value: &[u8]) -> Result<()> {
+/// Queues a record for a topic, and perhaps a partition.
+fn send(
+    producer: &Producer,
+    (topic, partition): (&str, Option<i32>),
+    key: &[u8],
+    value: &[u8],
+) -> Result<()> {
     let sent = producer.send(Outgoing {
         topic,
-        partition: None,
+        partition,
         key: Some(key),
         value: Some(value),
         headers: None,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cdc_api::{
-    Capabilities, ChangeBatch, Checkpoint, CopyId, Error, Finding, JoinedTable, LogicalMessage,
-    Result, Sink, TableCopy, TableId, TableSchema,
+    Capabilities, ChangeBatch, Checkpoint, CopyId, Error, Finding, JoinedTable, Notice, Result,
+    Sink, TableCopy, TableId, TableSchema,
 };
 use cdc_blocking::Offload;
 
@@ -129,8 +129,8 @@ impl Sink for Kafka {
         self.take(Change::Rows(batch.clone())).await
     }
 
-    async fn message(&mut self, message: &LogicalMessage) -> Result<()> {
-        self.take(Change::Message(message.clone())).await
+    async fn notice(&mut self, notice: &Notice) -> Result<()> {
+        self.take(Change::Notice(notice.clone())).await
     }
 
     async fn truncate(

@@ -247,7 +247,7 @@ async fn a_journal_of_an_earlier_format_goes_on_in_the_present_one() {
     assert_eq!(recovered.tail.expect("what was there").seq, 3);
     // Earlier programs must not take what follows for a torn end.
     assert_eq!(std::fs::read_to_string(&path).expect("identity"), present);
-    journal.append(message(4)).await.expect("append");
+    journal.append(notice(4)).await.expect("append");
     journal.append(commit(4)).await.expect("append");
     journal.close().await.expect("close");
     std::fs::write(&path, stored(3)).expect("is written");

@@ -12,8 +12,9 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit, i256};
 use cdc_api::{
-    ChangeBatch, ChangeEvent, Column, Identity, LogicalMessage, TableId, TableName, TableSchema,
-    TransactionId, TransactionRun,
+    ChangeBatch, ChangeEvent, ChangedTable, Column, ColumnDefinition, Identity, Notice, Said,
+    SchemaChange, TableChange, TableDefinition, TableId, TableName, TableSchema, TransactionId,
+    TransactionRun,
 };
 use proptest::prelude::*;
 
@@ -356,7 +357,7 @@ fn all_other_events_come_back() {
             message: "what \"happened\"".to_owned(),
             hint: "ALTER TABLE …;\n".to_owned(),
         },
-        ChangeEvent::Message(Arc::new(LogicalMessage {
+        ChangeEvent::Notice(Arc::new(Notice {
             seq: 13,
             offset: 9,
             transaction: Some(TransactionRun {
@@ -367,8 +368,35 @@ fn all_other_events_come_back() {
                 first_seq: 12,
             }),
             commit_time: -5,
-            prefix: "two\nlines".to_owned(),
-            content: b"any \n bytes \xff".to_vec(),
+            said: Said::Message {
+                prefix: "two\nlines".to_owned(),
+                content: b"any \n bytes \xff".to_vec(),
+            },
+        })),
+        ChangeEvent::Notice(Arc::new(Notice {
+            seq: 14,
+            offset: 9,
+            transaction: None,
+            commit_time: 5,
+            said: Said::Schema(vec![SchemaChange {
+                database: "shop".to_owned(),
+                statement: "ALTER TABLE t\n ADD c \"int\"".to_owned(),
+                table: Some(ChangedTable {
+                    change: TableChange::Rename(TableName::new("shop", "s")),
+                    name: TableName::new("shop", "t"),
+                    definition: Some(TableDefinition {
+                        charset: Some("utf8mb4".to_owned()),
+                        key: vec!["id".to_owned()],
+                        columns: vec![ColumnDefinition {
+                            name: "id".to_owned(),
+                            source_type: "int".to_owned(),
+                            charset: None,
+                            nullable: Some(false),
+                            auto_increment: None,
+                        }],
+                    }),
+                }),
+            }]),
         })),
         commit(77),
     ] {

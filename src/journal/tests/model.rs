@@ -46,7 +46,7 @@ enum Step {
     Evolve(u64),
     Truncate(u64),
     Failed(u64),
-    Message,
+    Notice,
     Commit,
     Idle,
     Flush,
@@ -67,7 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => table.clone().prop_map(Step::Evolve),
             1 => table.clone().prop_map(Step::Truncate),
             1 => table.prop_map(Step::Failed),
-            1 => Just(Step::Message),
+            1 => Just(Step::Notice),
             6 => Just(Step::Commit),
             1 => Just(Step::Idle),
             2 => Just(Step::Flush),
@@ -166,10 +166,10 @@ async fn play(steps: Vec<Step>) {
                 };
                 append(&journal, &mut model, event).await;
             }
-            Step::Message => {
+            Step::Notice => {
                 let seq = model.next_seq;
                 model.next_seq += 1;
-                append(&journal, &mut model, message(seq)).await;
+                append(&journal, &mut model, notice(seq)).await;
             }
             Step::Commit => {
                 let seq = model.next_seq - 1;

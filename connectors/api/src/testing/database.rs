@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::{Position, TableId, TableName, TableSchema};
 
-pub use rows::{Logged, change_batch, message};
+pub use rows::{Logged, change_batch, notice};
 pub use transaction::{Change, RowChange, Transaction, Writer};
 pub use value::{Kind, Value, batch_of, column, existing};
 pub use workload::{Mix, Workload};
@@ -61,10 +61,10 @@ pub struct State {
     pub tables: BTreeMap<TableId, Arc<Table>>,
     /// The tables whose changes the log carries.
     pub captured: Arc<BTreeSet<TableId>>,
-    /// Captured row changes, and messages, since the database began.
+    /// Captured row changes, and notices, since the database began.
     pub changes: u64,
-    /// Which of them are messages.
-    pub messages: Vec<u64>,
+    /// Which of them are notices.
+    pub notices: Vec<u64>,
 }
 
 /// A table's shape and rows after one commit.
@@ -184,15 +184,15 @@ impl Database {
         changes.checked_sub(inner.states[origin].changes)
     }
 
-    /// The `seq` of every message up to a commit, since the origin.
-    pub fn messages(&self, commit: CommitNumber) -> Vec<u64> {
+    /// The `seq` of every notice up to a commit, since the origin.
+    pub fn notices(&self, commit: CommitNumber) -> Vec<u64> {
         let inner = self.inner();
         let origin = inner
             .origin
             .map_or(0, |origin| inner.states[origin].changes);
         let state = inner.states.get(commit);
-        let messages = state.iter().flat_map(|state| &state.messages);
-        messages
+        let notices = state.iter().flat_map(|state| &state.notices);
+        notices
             .filter_map(|seq| seq.checked_sub(origin))
             .filter(|seq| *seq > 0)
             .collect()

@@ -49,9 +49,9 @@ impl Order {
                 assert!(*seq > committed, "a truncate after its commit");
                 self.highest = self.highest.max(*seq);
             }
-            ChangeEvent::Message(message) => {
-                assert!(message.seq > committed, "a message after its commit");
-                self.highest = self.highest.max(message.seq);
+            ChangeEvent::Notice(notice) => {
+                assert!(notice.seq > committed, "a notice after its commit");
+                self.highest = self.highest.max(notice.seq);
             }
             // From the next row on, which need not come.
             ChangeEvent::Failed { seq, .. } => {

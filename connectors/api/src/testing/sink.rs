@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use crate::{
     Capabilities, ChangeBatch, Checkpoint, CopyId, Difference, Error, Finding, Identity,
-    JoinedTable, LogicalMessage, Result, Sink, TableCopy, TableId, TableSchema,
+    JoinedTable, Notice, Result, Sink, TableCopy, TableId, TableSchema,
 };
 
 use super::content::{Content, Flavour, Refusal};
@@ -53,8 +53,8 @@ pub struct MemorySink {
     joins: Vec<(Arc<TableSchema>, CopyId)>,
     adopted: Vec<(Arc<TableSchema>, CopyId)>,
     leaving: BTreeSet<TableId>,
-    /// Messages since the last commit, by `seq`.
-    messages: Vec<u64>,
+    /// Notices since the last commit, by `seq`.
+    notices: Vec<u64>,
     /// The last `seq` given since the last commit, by table.
     given: BTreeMap<TableId, u64>,
 }
@@ -69,7 +69,7 @@ impl MemorySink {
             joins: Vec::new(),
             adopted: Vec::new(),
             leaving: BTreeSet::new(),
-            messages: Vec::new(),
+            notices: Vec::new(),
             given: BTreeMap::new(),
         }
     }
@@ -213,7 +213,7 @@ impl Sink for MemorySink {
         self.pending.clear();
         self.joins.clear();
         self.adopted.clear();
-        self.messages.clear();
+        self.notices.clear();
         self.leaving.clear();
         self.given.clear();
         Ok(())
@@ -287,11 +287,11 @@ impl Sink for MemorySink {
         })
     }
 
-    async fn message(&mut self, message: &LogicalMessage) -> Result<()> {
-        self.ready("message")?;
-        self.before("message").await?;
-        self.target.note(format_args!("message {}", message.seq));
-        self.messages.push(message.seq);
+    async fn notice(&mut self, notice: &Notice) -> Result<()> {
+        self.ready("notice")?;
+        self.before("notice").await?;
+        self.target.note(format_args!("notice {}", notice.seq));
+        self.notices.push(notice.seq);
         Ok(())
     }
 
@@ -316,7 +316,7 @@ impl Sink for MemorySink {
         self.ready("commit")?;
         self.before("commit").await?;
         self.fenced()?;
-        if let Some(last) = self.given.values().chain(self.messages.last()).max()
+        if let Some(last) = self.given.values().chain(self.notices.last()).max()
             && *last > checkpoint.seq
         {
             self.violation(format_args!(
@@ -333,8 +333,8 @@ impl Sink for MemorySink {
                 return Err(self.failed(error));
             }
         }
-        let messages = std::mem::take(&mut self.messages);
-        let parts = (pending, joins, leaving, messages);
+        let notices = std::mem::take(&mut self.notices);
+        let parts = (pending, joins, leaving, notices);
         if let Err(error) = self.target.commit(checkpoint, parts) {
             return Err(self.failed(error));
         }
@@ -351,7 +351,7 @@ impl Sink for MemorySink {
         self.pending.clear();
         self.joins.clear();
         self.adopted.clear();
-        self.messages.clear();
+        self.notices.clear();
         self.leaving.clear();
         self.given.clear();
         self.stage = Stage::Unread;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use cdc_api::{LogicalMessage, TableName};
+use cdc_api::{Notice, TableName};
 
 use super::kind;
 use super::notices::Notices;
@@ -59,28 +59,34 @@ impl Messages {
         }
     }
 
-    /// Key and value of a message.
+    /// Key and value of a message with this prefix and content.
     pub(crate) fn message(
         &mut self,
-        message: &LogicalMessage,
+        notice: &Notice,
+        said: (&str, &[u8]),
         commits: &mut Commits,
     ) -> (&[u8], &[u8]) {
         match self.notices.format() {
-            Format::Avro => self.write::<Avro>(message, commits),
-            Format::Json | Format::JsonWithSchema => self.write::<Json>(message, commits),
+            Format::Avro => self.write::<Avro>(notice, said, commits),
+            Format::Json | Format::JsonWithSchema => self.write::<Json>(notice, said, commits),
         }
         self.notices.written()
     }
 
-    fn write<W: Wire>(&mut self, message: &LogicalMessage, commits: &mut Commits) {
-        self.source.message::<W>(message, commits);
-        let order = self.order(message, commits);
+    fn write<W: Wire>(
+        &mut self,
+        notice: &Notice,
+        (prefix, content): (&str, &[u8]),
+        commits: &mut Commits,
+    ) {
+        self.source.notice::<W>(notice, commits);
+        let order = self.order(notice, commits);
         let (key, out) = self.notices.begin();
         let prefix = |out: &mut Vec<u8>| {
             W::open(out);
             W::label(out, true, b"\"prefix\":");
             W::some(out);
-            W::string(out, &message.prefix);
+            W::string(out, prefix);
         };
         prefix(key);
         W::close(key);
@@ -91,25 +97,25 @@ impl Messages {
         W::some(out);
         W::integer(out, Now::read::<W>().micros.div_euclid(1000));
         W::label(out, false, b"\"source\":");
-        self.source.write::<W>(out, Row::at(message.offset));
+        self.source.write::<W>(out, Row::at(notice.offset));
         W::label(out, false, b"\"transaction\":");
-        write_order::<W>(out, &self.source, order, message.offset);
+        write_order::<W>(out, &self.source, order, notice.offset);
         W::label(out, false, b"\"message\":");
         prefix(out);
         W::label(out, false, b"\"content\":");
         W::some(out);
-        kind::write::bytes::<W>(out, &message.content, self.content);
+        kind::write::bytes::<W>(out, content, self.content);
         W::close(out);
         W::close(out);
         self.notices.end();
     }
 
     /// The message's place in its transaction, where consumers are told; counts it.
-    fn order(&self, message: &LogicalMessage, commits: &mut Commits) -> Option<Order> {
-        let (collection, run) = self.collection.as_ref().zip(message.transaction.as_ref())?;
-        commits.count(run, collection, 1, message.offset);
+    fn order(&self, notice: &Notice, commits: &mut Commits) -> Option<Order> {
+        let (collection, run) = self.collection.as_ref().zip(notice.transaction.as_ref())?;
+        commits.count(run, collection, 1, notice.offset);
         Some(Order {
-            total: message.seq.saturating_sub(run.first_seq) + 1,
+            total: notice.seq.saturating_sub(run.first_seq) + 1,
             // Each is a collection of its own there.
             collection: 1,
         })
@@ -118,7 +124,7 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
-    use cdc_api::{TransactionId, TransactionRun};
+    use cdc_api::{Said, TransactionId, TransactionRun};
 
     use super::*;
     use crate::envelope::Connector;
@@ -129,18 +135,21 @@ mod tests {
             name: "p".to_owned(),
             database: "d".to_owned(),
         };
-        let message = LogicalMessage {
+        let content = b"\x00\xff\x80".to_vec();
+        let notice = Notice {
             seq: 12,
             offset: 20,
             commit_time: 1_700_000_000_123_456,
             transaction,
-            prefix: "app".to_owned(),
-            content: b"\x00\xff\x80".to_vec(),
+            said: Said::Message {
+                prefix: "app".to_owned(),
+                content: content.clone(),
+            },
         };
         let mut messages = Messages::new(&origin, config);
         let mut commits = Commits::default();
         commits.before(10);
-        let (key, value) = messages.message(&message, &mut commits);
+        let (key, value) = messages.message(&notice, ("app", &content), &mut commits);
         (key.to_vec(), value.to_vec())
     }
 

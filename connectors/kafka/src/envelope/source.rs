@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cdc_api::{LogicalMessage, TableName, TransactionId, TransactionRun};
+use cdc_api::{Notice, TableName, TransactionId, TransactionRun};
 
 use super::wire::Wire;
 use super::{Connector, text};
@@ -110,6 +110,8 @@ pub(super) struct SourceBlock {
     name: String,
     database: String,
     table: TableName,
+    /// Whether it is of no table.
+    nameless: bool,
     /// Of the transaction that the rows belong to.
     time: i64,
     snapshot: &'static str,
@@ -132,6 +134,7 @@ impl SourceBlock {
                 Connector::Mysql => table.schema.clone(),
             },
             table: table.clone(),
+            nameless: false,
             time: 0,
             snapshot: "false",
             before: None,
@@ -139,6 +142,14 @@ impl SourceBlock {
             gtid: None,
             head: Vec::new(),
             middle: Vec::new(),
+        }
+    }
+
+    /// Of a database.
+    pub(super) fn of_database(origin: &Origin, database: &str) -> Self {
+        Self {
+            nameless: true,
+            ..Self::new(origin, &TableName::new(database, ""))
         }
     }
 
@@ -161,15 +172,15 @@ impl SourceBlock {
         self.begin::<W>();
     }
 
-    /// A message follows. Outside of a transaction it is a commit by itself.
-    pub(super) fn message<W: Wire>(&mut self, message: &LogicalMessage, commits: &mut Commits) {
-        if let Some(run) = &message.transaction {
+    /// A notice follows. Outside of a transaction it is a commit by itself.
+    pub(super) fn notice<W: Wire>(&mut self, notice: &Notice, commits: &mut Commits) {
+        if let Some(run) = &notice.transaction {
             return self.transaction::<W>(Some(run), commits, 0);
         }
-        commits.before(message.offset);
-        self.time = message.commit_time;
+        commits.before(notice.offset);
+        self.time = notice.commit_time;
         self.snapshot = "false";
-        (self.before, self.xid, self.gtid) = (Some(message.offset), None, None);
+        (self.before, self.xid, self.gtid) = (Some(notice.offset), None, None);
         self.begin::<W>();
     }
 
@@ -220,8 +231,12 @@ impl SourceBlock {
             }
             Connector::Mysql => {
                 W::label(&mut out, false, b"\"table\":");
-                W::some(&mut out);
-                W::string(&mut out, &self.table.table);
+                if self.nameless {
+                    W::null(&mut out);
+                } else {
+                    W::some(&mut out);
+                    W::string(&mut out, &self.table.table);
+                }
                 W::label(&mut out, false, b"\"server_id\":");
                 W::integer(&mut out, 0);
                 W::label(&mut out, false, b"\"gtid\":");

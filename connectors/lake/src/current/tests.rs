@@ -252,7 +252,7 @@ async fn random_history(seed: u64) {
                     break;
                 }
             }
-            ChangeEvent::Message(_) | ChangeEvent::Failed { .. } | ChangeEvent::Mark { .. } => {}
+            ChangeEvent::Notice(_) | ChangeEvent::Failed { .. } | ChangeEvent::Mark { .. } => {}
         }
     }
     // A source tells a shape with the first row that has it; here the last ones are told too.

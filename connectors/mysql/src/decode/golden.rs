@@ -196,8 +196,8 @@ pub(crate) fn show(events: &[ChangeEvent]) -> String {
             ChangeEvent::Commit(checkpoint) => {
                 writeln!(text, "commit {} {}", checkpoint.seq, checkpoint.position).expect("text");
             }
-            ChangeEvent::Message(message) => {
-                writeln!(text, "message seq {}", message.seq).expect("text");
+            ChangeEvent::Notice(notice) => {
+                writeln!(text, "notice seq {}: {:?}", notice.seq, notice.said).expect("text");
             }
             ChangeEvent::Mark { id } => writeln!(text, "mark {id}").expect("text"),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::buffer::BooleanBuffer;
 
-use crate::{ChangeBatch, LogicalMessage, TransactionId, TransactionRun};
+use crate::{ChangeBatch, Notice, TransactionId, TransactionRun};
 
 use super::transaction::{Change, RowChange, Transaction};
 use super::{LOG_BYTES, Value, batch_of};
@@ -30,12 +30,12 @@ impl Logged {
     }
 }
 
-/// The transaction's change `index` as a message with that `seq`, or `None` where it is none.
-pub fn message(transaction: &Transaction, index: usize, seq: u64) -> Option<Arc<LogicalMessage>> {
-    let Change::Message(content) = transaction.changes.get(index)? else {
+/// The transaction's change `index` as a notice with that `seq`, or `None` where it is none.
+pub fn notice(transaction: &Transaction, index: usize, seq: u64) -> Option<Arc<Notice>> {
+    let Change::Notice(said) = transaction.changes.get(index)? else {
         return None;
     };
-    Some(Arc::new(LogicalMessage {
+    Some(Arc::new(Notice {
         seq,
         offset: transaction.commit_offset - LOG_BYTES + index as u64,
         transaction: Some(TransactionRun {
@@ -46,8 +46,7 @@ pub fn message(transaction: &Transaction, index: usize, seq: u64) -> Option<Arc<
             first_seq: seq.saturating_sub(index as u64),
         }),
         commit_time: transaction.commit_time,
-        prefix: "model".to_owned(),
-        content: content.clone(),
+        said: said.clone(),
     }))
 }
 

@@ -86,7 +86,7 @@ fn apply(contents: &mut BTreeMap<TableId, Content>, transaction: &Arc<Transactio
                     contents.get_mut(table).expect("known").truncate(0);
                 }
             }
-            Change::Failed(_) | Change::Message(_) => {}
+            Change::Failed(_) | Change::Notice(_) => {}
             Change::Row(change) => {
                 pair.push(Logged {
                     transaction: Arc::clone(transaction),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 
 use crate::testing::canonical;
-use crate::{Column, Identity, Op, TableId, TableName, TableSchema};
+use crate::{Column, Identity, Op, Said, TableId, TableName, TableSchema};
 
 use super::{CommitNumber, Database, Kind, LOG_BYTES, State, Table, Value};
 
@@ -39,8 +39,8 @@ pub enum Change {
     Truncate(Vec<TableId>),
     /// The table changed in a way that the log does not carry.
     Failed(TableId),
-    /// A message of no table, with this content.
-    Message(Vec<u8>),
+    /// What is of no table's rows.
+    Notice(Said),
 }
 
 /// One row's change as the log has it.
@@ -111,11 +111,11 @@ impl Writer {
         }
     }
 
-    /// Writes a message of no table into the log.
-    pub fn message(&mut self, content: &[u8]) {
+    /// Writes what is of no table's rows into the log.
+    pub fn notice(&mut self, said: Said) {
         self.state.changes += 1;
-        self.state.messages.push(self.state.changes);
-        self.changes.push(Change::Message(content.to_vec()));
+        self.state.notices.push(self.state.changes);
+        self.changes.push(Change::Notice(said));
     }
 
     /// Creates a table; the log does not carry it before it is captured.

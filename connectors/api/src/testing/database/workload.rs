@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::{Identity, TableId, TableName};
+use crate::{Identity, Said, SchemaChange, TableId, TableName};
 
 use super::{CommitNumber, Database, Kind, Value, Writer, column};
 
@@ -179,7 +179,7 @@ impl Workload {
         }
         // Now and then, without a draw: what else happens stays what it was.
         if self.database.head() % 5 == 3 {
-            writer.message(format!("after commit {}", self.database.head()).as_bytes());
+            writer.notice(said(self.database.head()));
         }
         writer.commit()
     }
@@ -458,5 +458,21 @@ impl Workload {
             let row = self.row(writer, table);
             writer.insert(table, row);
         }
+    }
+}
+
+/// What a log may say beside the rows: of either kind.
+fn said(commit: CommitNumber) -> Said {
+    let text = format!("after commit {commit}");
+    match commit % 2 {
+        0 => Said::Message {
+            prefix: "model".to_owned(),
+            content: text.into_bytes(),
+        },
+        _ => Said::Schema(vec![SchemaChange {
+            database: "model".to_owned(),
+            statement: text,
+            table: None,
+        }]),
     }
 }

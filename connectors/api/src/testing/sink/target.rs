@@ -57,8 +57,8 @@ struct Durable {
     owner: u64,
     checkpoint: Option<Checkpoint>,
     tables: BTreeMap<TableId, Joined>,
-    /// The messages, by `seq`, and the first checkpoint's.
-    messages: Vec<u64>,
+    /// The notices, by `seq`, and the first checkpoint's.
+    notices: Vec<u64>,
     from: Option<u64>,
     copies: BTreeMap<CopyId, Copying>,
     /// Copies that were discarded, and their tables.
@@ -69,7 +69,7 @@ struct Durable {
     rng: StdRng,
 }
 
-/// What a commit holds: contents, tables that join and leave, messages.
+/// What a commit holds: contents, tables that join and leave, notices.
 pub(super) type Accepted = (
     BTreeMap<TableId, Content>,
     Vec<(Arc<TableSchema>, CopyId)>,
@@ -103,7 +103,7 @@ impl MemoryTarget {
                 owner: 0,
                 checkpoint: None,
                 tables: BTreeMap::new(),
-                messages: Vec::new(),
+                notices: Vec::new(),
                 from: None,
                 copies: BTreeMap::new(),
                 discarded: BTreeMap::new(),
@@ -269,7 +269,7 @@ impl MemoryTarget {
     pub(super) fn commit(
         &self,
         checkpoint: &Checkpoint,
-        (pending, joins, leaving, messages): Accepted,
+        (pending, joins, leaving, notices): Accepted,
     ) -> Result<()> {
         let before = self.checkpoint();
         if before
@@ -338,7 +338,7 @@ impl MemoryTarget {
                     joined.left = true;
                 }
             }
-            durable.messages.extend(messages);
+            durable.notices.extend(notices);
             durable.from.get_or_insert(checkpoint.seq);
             durable.checkpoint = Some(checkpoint.clone());
             durable.commits += 1;

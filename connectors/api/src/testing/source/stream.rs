@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::testing::database::{
-    Change, CommitNumber, Database, LOG_BYTES, Logged, Transaction, change_batch, message,
+    Change, CommitNumber, Database, LOG_BYTES, Logged, Transaction, change_batch, notice,
 };
 use crate::testing::lock;
 use crate::{
@@ -144,10 +144,10 @@ impl ScriptedStream {
                         commit_time: transaction.commit_time,
                     });
                 }
-                Change::Message(_) => {
+                Change::Notice(_) => {
                     self.seq += 1;
-                    let message = message(transaction, index, self.seq);
-                    self.events.extend(message.map(ChangeEvent::Message));
+                    let notice = notice(transaction, index, self.seq);
+                    self.events.extend(notice.map(ChangeEvent::Notice));
                 }
                 Change::Failed(table) => {
                     self.flush_all();
@@ -321,7 +321,7 @@ fn told(event: &ChangeEvent) -> String {
             format!("> rows {} {first}..={last}", batch.table.name)
         }
         ChangeEvent::Truncate { tables, seq, .. } => format!("> truncate {tables:?} {seq}"),
-        ChangeEvent::Message(message) => format!("> message {}", message.seq),
+        ChangeEvent::Notice(notice) => format!("> notice {}", notice.seq),
         ChangeEvent::Failed { table, seq, .. } => format!("> failed {table} {seq}"),
         ChangeEvent::Commit(checkpoint) => {
             format!("> commit {} {}", checkpoint.position, checkpoint.seq)

@@ -51,9 +51,13 @@ async fn read_to_head(source: &ScriptedSource, from: &Checkpoint) -> (Told, Vec<
                 told.append(&mut open);
                 commits.push(checkpoint);
             }
-            ChangeEvent::Message(message) => {
-                let told = (TableId(0), 98, vec![Some(message.prefix.as_str().into())]);
-                assert!(open.insert(message.seq, told).is_none());
+            ChangeEvent::Notice(notice) => {
+                let told = (
+                    TableId(0),
+                    98,
+                    vec![Some(format!("{:?}", notice.said).into())],
+                );
+                assert!(open.insert(notice.seq, told).is_none());
             }
             ChangeEvent::Schema(_) | ChangeEvent::Failed { .. } | ChangeEvent::Mark { .. } => {}
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use cdc_api::{ChangeEvent, LogicalMessage, Result, TransactionId, TransactionRun};
+use cdc_api::{ChangeEvent, Notice, Result, Said, TransactionId, TransactionRun};
 
 use super::{Decoder, unexpected};
 
@@ -71,21 +71,22 @@ impl Decoder {
         let prefix = String::from_utf8_lossy(prefix);
         if self.messages.has(&prefix) {
             self.report_rows()?;
-            self.events
-                .push_back(ChangeEvent::Message(Arc::new(LogicalMessage {
-                    seq: self.seq,
-                    offset: lsn,
-                    transaction: transaction.map(|transaction| TransactionRun {
-                        end: 1,
-                        id: TransactionId::Number(u64::from(transaction.xid)),
-                        commit_offset: transaction.commit_lsn,
-                        commit_time: transaction.commit_time,
-                        first_seq: transaction.first_seq,
-                    }),
-                    commit_time: transaction.map_or(self.committed.time, |it| it.commit_time),
+            self.events.push_back(ChangeEvent::Notice(Arc::new(Notice {
+                seq: self.seq,
+                offset: lsn,
+                transaction: transaction.map(|transaction| TransactionRun {
+                    end: 1,
+                    id: TransactionId::Number(u64::from(transaction.xid)),
+                    commit_offset: transaction.commit_lsn,
+                    commit_time: transaction.commit_time,
+                    first_seq: transaction.first_seq,
+                }),
+                commit_time: transaction.map_or(self.committed.time, |it| it.commit_time),
+                said: Said::Message {
                     prefix: prefix.into_owned(),
                     content: content.to_vec(),
-                })));
+                },
+            })));
         }
         if transaction.is_none() {
             self.committed.lsn = self.committed.lsn.max(lsn);

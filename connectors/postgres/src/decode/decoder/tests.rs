@@ -4,7 +4,7 @@ use std::io;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int32Type};
-use cdc_api::{ChangeBatch, Position};
+use cdc_api::{ChangeBatch, Position, Said};
 use proptest::prelude::*;
 
 use super::*;
@@ -217,7 +217,7 @@ fn check_order(events: &[ChangeEvent]) {
                 assert_eq!(end as usize, batch.len());
             }
             ChangeEvent::Truncate { seq, .. } => highest = highest.max(*seq),
-            ChangeEvent::Message(message) => highest = highest.max(message.seq),
+            ChangeEvent::Notice(notice) => highest = highest.max(notice.seq),
             ChangeEvent::Commit(checkpoint) => {
                 assert!(
                     checkpoint.seq >= highest,
@@ -745,9 +745,11 @@ fn with_messages(from: &Checkpoint, prefixes: &[&str]) -> Vec<ChangeEvent> {
 fn said(events: &[ChangeEvent]) -> Vec<(u64, String, bool)> {
     let mut said = Vec::new();
     for event in events {
-        if let ChangeEvent::Message(message) = event {
-            let text = String::from_utf8(message.content.clone()).expect("text");
-            said.push((message.seq, text, message.transaction.is_some()));
+        if let ChangeEvent::Notice(notice) = event
+            && let Said::Message { content, .. } = &notice.said
+        {
+            let text = String::from_utf8(content.clone()).expect("text");
+            said.push((notice.seq, text, notice.transaction.is_some()));
         }
     }
     said

@@ -13,11 +13,11 @@ use crate::testing::canonical::{self, Row};
 use crate::testing::content::Content;
 use crate::testing::database::{
     Change, CommitNumber, Database, LOG_BYTES, Logged, Value, Writer, batch_of, change_batch,
-    message,
+    notice,
 };
 use crate::{
-    ChangeBatch, Checkpoint, Column, CopyId, ErrorKind, LogicalMessage, Op, Sink, TableCopy,
-    TableId, TableSchema,
+    ChangeBatch, Checkpoint, Column, CopyId, ErrorKind, Notice, Op, Sink, TableCopy, TableId,
+    TableSchema,
 };
 
 /// A sink under test with its probe, a model database, and what was given.
@@ -164,9 +164,9 @@ impl Drive {
                 let sink = self.sink.as_mut().expect("open");
                 sink.write(batch).await.expect("rows are taken");
             }
-            Step::Message(message) => {
+            Step::Notice(notice) => {
                 let sink = self.sink.as_mut().expect("open");
-                sink.message(message)
+                sink.notice(notice)
                     .await
                     .expect("it is taken or passed over");
             }
@@ -542,8 +542,8 @@ pub(super) enum Step {
     Rows(ChangeBatch),
     /// Emptied tables, and the truncate's `seq`.
     Truncate(Vec<TableId>, u64),
-    /// A message of no table.
-    Message(Arc<LogicalMessage>),
+    /// What is of no table.
+    Notice(Arc<Notice>),
 }
 
 /// A commit of the model as steps, `most` rows in a batch but for pairs; `first` is the `seq`
@@ -571,9 +571,9 @@ pub(super) fn steps(
                 steps.push(Step::Truncate(tables.clone(), seq));
             }
             Change::Failed(_) => seq += 1,
-            Change::Message(_) => {
+            Change::Notice(_) => {
                 seq += 1;
-                steps.extend(message(&transaction, index, seq).map(Step::Message));
+                steps.extend(notice(&transaction, index, seq).map(Step::Notice));
             }
             Change::Row(row) => {
                 seq += 1;

@@ -12,7 +12,8 @@ use crate::testing::canonical::{self, Row};
 use crate::testing::content::{Content, Flavour, Refusal};
 use crate::testing::sink::well_formed;
 use crate::{
-    BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Op, Source, TableId, TableName, TableSchema,
+    BatchLimits, ChangeEvent, ChangeStream, Checkpoint, Op, Said, Source, TableId, TableName,
+    TableSchema,
 };
 
 /// How long a live database may take to say something.
@@ -29,7 +30,7 @@ pub(super) enum Told {
     },
     Truncate(Vec<TableId>),
     Failed(TableId),
-    Message(String, Vec<u8>),
+    Notice(Said),
 }
 
 /// What was given since a checkpoint.
@@ -99,9 +100,8 @@ impl History {
                 }
                 self.wait(seq, Told::Truncate(tables));
             }
-            ChangeEvent::Message(message) => {
-                let told = Told::Message(message.prefix.clone(), message.content.clone());
-                self.wait(message.seq, told);
+            ChangeEvent::Notice(notice) => {
+                self.wait(notice.seq, Told::Notice(notice.said.clone()));
             }
             ChangeEvent::Failed { table, seq, .. } => self.wait(seq, Told::Failed(table)),
             ChangeEvent::Commit(checkpoint) => {

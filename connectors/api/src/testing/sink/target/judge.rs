@@ -67,13 +67,13 @@ impl MemoryTarget {
         }
         let durable = self.durable();
         let from = durable.from.unwrap_or(0);
-        let messages = durable.messages.clone();
+        let notices = durable.notices.clone();
         drop(durable);
-        let mut wanted = truth.messages(commit);
+        let mut wanted = truth.notices(commit);
         wanted.retain(|seq| *seq > from);
-        if messages != wanted {
+        if notices != wanted {
             self.violation(format_args!(
-                "at commit {commit} the messages are {messages:?}, should be {wanted:?}"
+                "at commit {commit} the notices are {notices:?}, should be {wanted:?}"
             ));
         }
         let state = truth.state(commit);
