@@ -56,6 +56,8 @@ pub(crate) struct CatalogColumn {
     pub(crate) nullable: bool,
     /// Whether the server computes it.
     pub(crate) generated: bool,
+    /// Whether the server numbers its rows.
+    pub(crate) auto_increment: bool,
     /// The text of its constant default; `None` for NULL, none, and expressions.
     pub(crate) default: Option<String>,
 }
@@ -164,6 +166,7 @@ async fn columns(
                 collation: row.get(5).map(str::to_owned),
                 nullable: row.text(6) == "YES",
                 generated: row.is_true(7),
+                auto_increment: row.text(9).contains("auto_increment"),
                 default: row
                     .get(8)
                     .filter(|_| !expression)

@@ -41,10 +41,27 @@ pub struct MysqlConfig {
     /// What types become that Arrow has no exact equal of.
     #[serde(default)]
     pub types: TypeOptions,
+    /// Which statements that change schemas (DDL) Kafka gets. Numbers do not depend on it: it holds
+    /// from the next start on, for what the log says from there.
+    #[serde(default)]
+    pub schema_changes: SchemaChanges,
     /// Where Debezium's connector has stopped, as its own stored offset says: what it has sent is
     /// not sent again. Looked at where the pipeline has no checkpoint yet. MySQL alone.
     #[serde(default)]
     pub debezium_offset: Option<DebeziumOffset>,
+}
+
+/// Which statements that change schemas (DDL) are given to sinks that take them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaChanges {
+    /// None.
+    #[default]
+    None,
+    /// Those of captured tables and their databases, but for what makes and drops indices alone.
+    Captured,
+    /// Those of all tables and databases of the server.
+    All,
 }
 
 /// How a copy finds its place in the log.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use cdc_api::testing::order::Order;
 use cdc_api::{BatchLimits, Checkpoint, TableName};
 
+use crate::config::SchemaChanges;
 use crate::decode::decoder::{Answer, Decoder, Setup, Step};
 use crate::decode::definition::kept::KeptDefinitions;
 use crate::decode::definition::{Defined, DefinedColumn, Definition, Described, same_name};
@@ -173,6 +174,7 @@ fn defined(body: &[u8], options: TypeOptions) -> Option<(TableName, Definition)>
             charset: Some(charset),
             nullable: Some(column.nullable),
             generated: false,
+            auto_increment: None,
             id: Some(place),
             existing: None,
         }
@@ -239,6 +241,7 @@ fn read(
             .expect("an empty folder has no transactions"),
         definitions: (kept, definitions),
         wants: Box::new(|_| true),
+        tells: SchemaChanges::All,
         lower_names: false,
         moved_to: None,
     };
@@ -299,6 +302,7 @@ pub fn statements(input: &[u8]) {
         charset: charset.map(str::to_owned),
         nullable: Some(name != "id"),
         generated: false,
+        auto_increment: None,
         id: ids.next(),
         existing: None,
     };

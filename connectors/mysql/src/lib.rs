@@ -33,7 +33,7 @@ mod takeover;
 mod types;
 mod wire;
 
-pub use config::{MysqlConfig, SnapshotLock};
+pub use config::{MysqlConfig, SchemaChanges, SnapshotLock};
 pub use source::MysqlSource;
 pub use takeover::DebeziumOffset;
 pub use types::{TypeOptions, ZeroDates};

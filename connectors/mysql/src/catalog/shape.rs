@@ -64,6 +64,7 @@ pub(crate) fn definition(table: &CatalogTable) -> Definition {
         charset: column.charset.clone(),
         nullable: Some(column.nullable),
         generated: column.generated,
+        auto_increment: Some(column.auto_increment),
         id: None,
         existing: None,
     });
@@ -151,6 +152,7 @@ mod tests {
             collation: None,
             nullable: false,
             generated: false,
+            auto_increment: false,
             default: None,
         };
         CatalogTable {

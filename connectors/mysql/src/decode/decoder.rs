@@ -14,7 +14,7 @@
 //! - What a statement makes of a table's definition is on disk before a `Commit` after it is given.
 //!
 //! Code map: `dispatch` what each event does · `transaction` where transactions begin and end ·
-//! `tables` what is known of each table, marks · `rows` table maps and rows · `ddl` statements ·
+//! `tables` what is known of each table, marks · `rows` table maps and rows · `ddl` statements, `told` what is said of them ·
 //! `report` what leaves, and in which order. Open batches are [`Batches`].
 //!
 //! Leaves to the caller when to flush, whether a table is wanted, and when a mark is due.
@@ -24,6 +24,7 @@ mod dispatch;
 mod report;
 mod rows;
 mod tables;
+mod told;
 mod transaction;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -39,6 +40,7 @@ use super::prepared::PreparedFiles;
 use super::shape::Notes;
 use super::table::Images;
 use super::table_map::TableMap;
+use crate::config::SchemaChanges;
 use crate::position::{Gtids, Part, Place};
 use crate::types::TypeOptions;
 use crate::types::append::Appender;
@@ -87,6 +89,8 @@ pub(crate) struct Setup {
     /// Whether a table is one that may be captured, though it is not known: what a statement does to
     /// it must not be passed over in silence.
     pub(crate) wants: Box<dyn Fn(&TableName) -> bool + Send>,
+    /// Which statements that change schemas are told.
+    pub(crate) tells: SchemaChanges,
     /// Whether the server keeps tables' names in lower case, however statements write them.
     pub(crate) lower_names: bool,
     /// The server that the log is of, where it is not that of the place to start at.
@@ -127,6 +131,7 @@ pub(crate) struct Decoder {
     prepared: PreparedFiles,
     definitions: KeptDefinitions,
     wants: Box<dyn Fn(&TableName) -> bool + Send>,
+    tells: SchemaChanges,
     lower_names: bool,
 }
 
@@ -167,6 +172,7 @@ impl Decoder {
             prepared: setup.prepared,
             definitions: setup.definitions.0,
             wants: setup.wants,
+            tells: setup.tells,
             lower_names: setup.lower_names,
         };
         for known in setup.known {

@@ -42,6 +42,9 @@ pub(crate) struct DefinedColumn {
     pub(crate) nullable: Option<bool>,
     /// Whether the server computes it.
     pub(crate) generated: bool,
+    /// Whether the server numbers its rows; `None` where that was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) auto_increment: Option<bool>,
     /// [`Column::id`]: the number of the statement or mark that made it and a count within it;
     /// `None` where it was known before columns had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,6 +184,7 @@ mod tests {
             charset: None,
             nullable: Some(true),
             generated: false,
+            auto_increment: None,
             id: *id,
             existing: None,
         };

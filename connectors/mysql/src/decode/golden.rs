@@ -14,6 +14,7 @@ use super::decoder::{Answer, Decoder, Setup, Step};
 use super::definition::kept::KeptDefinitions;
 use super::prepared::PreparedFiles;
 use super::shape::{NotedColumn, Notes};
+use crate::config::SchemaChanges;
 use crate::position::{Gtids, Place};
 use crate::types::charset::Collations;
 use crate::types::{TypeOptions, ZeroDates};
@@ -87,6 +88,7 @@ pub(crate) fn decoder(gtids: Gtids, zero_dates: ZeroDates, limits: BatchLimits) 
         prepared: PreparedFiles::open(folder.clone(), &place).expect("an empty folder"),
         definitions: KeptDefinitions::open(folder, 0).expect("an empty folder"),
         wants: Box::new(|_| false),
+        tells: SchemaChanges::None,
         lower_names: false,
         moved_to: None,
     };

@@ -2,7 +2,8 @@
 //! captured tables.
 //!
 //! Tokens are sqlparser's, MySQL's dialect ([`reader`]); its grammar knows too little of both
-//! servers' DDL, so that of `ALTER TABLE` ([`alter`]) and of columns ([`column`]) is our own.
+//! servers' DDL, so that of `ALTER TABLE` ([`alter`]), of columns ([`column`]) and of what `CREATE TABLE`
+//! makes ([`create`]) is our own.
 //! Invariant: fails closed. What could touch a table's rows without logging them is told as that
 //! ([`Effect::Unlogged`], [`Statement::Rows`]), also where it is not understood; and a change of
 //! shape of which one word is not understood is none that could be followed
@@ -10,6 +11,8 @@
 
 mod alter;
 mod column;
+pub(crate) mod create;
+pub(crate) mod outline;
 mod reader;
 
 use cdc_api::TableName;
@@ -61,6 +64,8 @@ pub(crate) enum Effect {
     Renamed(TableName, TableName),
     /// All tables of a database are gone.
     DroppedSchema(String),
+    /// A database was made or altered: nothing to its tables.
+    Database(String),
 }
 
 /// How a table was altered.
@@ -122,14 +127,9 @@ pub(crate) fn read(text: &[u8], session: &Session<'_>) -> Statement {
         return Statement::End;
     }
     let text = String::from_utf8_lossy(text);
-    let dialect = MySqlDialect {};
-    let Ok(tokens) = Tokenizer::new(&dialect, &text).tokenize() else {
+    let Some(tokens) = tokens(&text) else {
         return Statement::Rows;
     };
-    let tokens = tokens
-        .into_iter()
-        .filter(|token| !matches!(token, Token::Whitespace(_)))
-        .collect::<Vec<_>>();
     let session = Session {
         doubtful: session.doubtful || conditional(&text),
         ..*session
@@ -139,6 +139,15 @@ pub(crate) fn read(text: &[u8], session: &Session<'_>) -> Statement {
         session: &session,
     };
     reader.statement()
+}
+
+/// The tokens of a statement, without what stands between them.
+fn tokens(text: &str) -> Option<Vec<Token>> {
+    let dialect = MySqlDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize().ok()?;
+    let tokens = tokens.into_iter();
+    let said = tokens.filter(|token| !matches!(token, Token::Whitespace(_)));
+    Some(said.collect())
 }
 
 /// Whether a part of the text is only for some servers, perhaps not for this one.
@@ -262,6 +271,10 @@ impl Reader<'_> {
                 false => vec![Effect::Created(name)],
             });
         }
+        if self.skip_any(&["DATABASE", "SCHEMA"]) {
+            self.if_not_exists();
+            return Some(vec![Effect::Database(self.schema()?)]);
+        }
         if let Some(place) =
             (0..self.tokens.len().min(4)).find(|place| self.nth_is(*place, "INDEX"))
         {
@@ -285,13 +298,7 @@ impl Reader<'_> {
         }
         if self.skip("DATABASE") || self.skip("SCHEMA") {
             self.if_exists();
-            let name = self.word()?;
-            return Some(vec![Effect::DroppedSchema(
-                match self.session.lower_names {
-                    true => name.to_lowercase(),
-                    false => name,
-                },
-            )]);
+            return Some(vec![Effect::DroppedSchema(self.schema()?)]);
         }
         if self.is("INDEX") {
             return Some(self.index(true));
@@ -321,10 +328,27 @@ impl Reader<'_> {
 
     fn alter(&mut self) -> Option<Vec<Effect>> {
         while self.skip_any(&["ONLINE", "OFFLINE", "IGNORE"]) {}
-        match self.skip("TABLE") {
-            true => self.alter_table(),
-            false => Some(Vec::new()),
+        if self.skip("TABLE") {
+            return self.alter_table();
         }
+        if !self.skip_any(&["DATABASE", "SCHEMA"]) {
+            return Some(Vec::new());
+        }
+        const OPTIONS: [&str; 8] = [
+            "CHAR",
+            "CHARACTER",
+            "CHARSET",
+            "COLLATE",
+            "COMMENT",
+            "DEFAULT",
+            "ENCRYPTION",
+            "READ",
+        ];
+        let name = match OPTIONS.iter().any(|word| self.is(word)) {
+            true => self.session.schema.to_owned(),
+            false => self.schema()?,
+        };
+        Some(vec![Effect::Database(name)])
     }
 }
 

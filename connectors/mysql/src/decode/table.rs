@@ -209,6 +209,19 @@ pub(crate) struct Transaction {
     pub(crate) first_seq: u64,
 }
 
+impl Transaction {
+    /// What is said of it beside a number of its rows.
+    pub(crate) fn run(&self, rows: u32) -> TransactionRun {
+        TransactionRun {
+            end: rows,
+            id: self.id.clone(),
+            commit_offset: self.commit_offset,
+            commit_time: self.commit_time,
+            first_seq: self.first_seq,
+        }
+    }
+}
+
 /// A change of one row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowChange<'a> {
@@ -266,13 +279,7 @@ impl TableVersion {
         seq: u64,
         offset: u64,
     ) -> Result<(), ValueError> {
-        let run = || TransactionRun {
-            end: 0,
-            id: transaction.id.clone(),
-            commit_offset: transaction.commit_offset,
-            commit_time: transaction.commit_time,
-            first_seq: transaction.first_seq,
-        };
+        let run = || transaction.run(0);
         rows.append(transaction.commit_offset, run, |rows| {
             self.append_change(rows, change, seq, offset)
         })

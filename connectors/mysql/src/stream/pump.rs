@@ -76,6 +76,7 @@ impl Pump {
                 let server = Arc::clone(&server);
                 Box::new(move |name| server.wants(name))
             },
+            tells: server.config.schema_changes,
             lower_names,
             known: order.known,
             limits: order.limits,

@@ -1,5 +1,6 @@
 //! What statements do to captured tables.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use cdc_api::{ChangeEvent, Result, TableName};
@@ -28,33 +29,56 @@ enum Unfollowed {
     Rows(String),
 }
 
+/// A statement as it was written.
+pub(super) struct Written<'a> {
+    pub(super) text: Cow<'a, str>,
+    schema: Cow<'a, str>,
+    strict: bool,
+    doubtful: bool,
+}
+
 impl Decoder {
     /// What a statement does.
     pub(super) fn statement(&self, query: &Query<'_>) -> Statement {
+        let written = self.written(query);
+        statement::read(written.text.as_bytes(), &self.session(&written))
+    }
+
+    /// A statement's text, and what it was run under.
+    pub(super) fn written<'a>(&self, query: &Query<'a>) -> Written<'a> {
         const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
         const STRICT: u64 = 1 << 21 | 1 << 22;
-        let schema = String::from_utf8_lossy(query.schema);
         let (mode, collation) = query.written_under();
-        let mut session = Session {
-            schema: &schema,
-            maria: matches!(self.gtids, Gtids::Maria(_)),
-            lower_names: self.lower_names,
+        let mut written = Written {
+            text: String::from_utf8_lossy(query.text),
+            schema: String::from_utf8_lossy(query.schema),
             strict: mode & STRICT != 0,
             doubtful: mode & NO_BACKSLASH_ESCAPES != 0 && query.text.contains(&b'\\'),
         };
         if query.text.is_ascii() {
-            return statement::read(query.text, &session);
+            return written;
         }
         let charset = collation.and_then(|it| self.collations.charset(it).ok()?);
         let mut text = String::new();
         match charset {
             Some(charset) if charset.decode(query.text, &mut text).is_ok() => {
-                statement::read(text.as_bytes(), &session)
+                written.text = text.into();
             }
             _ => {
-                session.doubtful |= charset.is_some() || std::str::from_utf8(query.text).is_err();
-                statement::read(query.text, &session)
+                written.doubtful |= charset.is_some() || std::str::from_utf8(query.text).is_err();
             }
+        }
+        written
+    }
+
+    /// What the statement's meaning depends on.
+    pub(super) fn session<'a>(&self, written: &'a Written<'_>) -> Session<'a> {
+        Session {
+            schema: &written.schema,
+            maria: matches!(self.gtids, Gtids::Maria(_)),
+            lower_names: self.lower_names,
+            strict: written.strict,
+            doubtful: written.doubtful,
         }
     }
 
@@ -90,6 +114,7 @@ impl Decoder {
     pub(super) fn effect(&mut self, effect: Effect) -> Result<()> {
         match effect {
             Effect::Created(name) => self.altered(&name, Vec::new()),
+            Effect::Database(_) => Ok(()),
             Effect::Altered(name, alteration) => {
                 let followed = self.redefine(&name, &alteration)?;
                 let Some(index) = self.concerned(&name) else {

@@ -201,9 +201,11 @@ impl Decoder {
             Statement::Ddl(effects) if self.open.is_none() && !effects.is_empty() => Err(outside()),
             Statement::Ddl(effects) => {
                 self.seq += 1;
-                let inert = self.open.as_ref().is_some_and(|open| open.inert);
-                for effect in effects.into_iter().filter(|_| !inert) {
-                    self.effect(effect)?;
+                if !self.open.as_ref().is_some_and(|open| open.inert) {
+                    self.tell(&query, &effects)?;
+                    for effect in effects {
+                        self.effect(effect)?;
+                    }
                 }
                 self.statement_ends()
             }

@@ -3,12 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use cdc_api::TableId;
 
+use crate::config::SchemaChanges;
 use crate::decode::definition::{Definition, Described};
 use crate::decode::golden::{decoder, drain, events, notes, show};
 use crate::position::{GtidSet, MariaGtids};
 use crate::types::ZeroDates;
 
-const MYSQL: &str = "mysql-9.7.binlog";
+pub(super) const MYSQL: &str = "mysql-9.7.binlog";
 const MARIADB: &str = "mariadb-10.11.binlog";
 
 fn limits(rows: usize) -> BatchLimits {
@@ -18,7 +19,7 @@ fn limits(rows: usize) -> BatchLimits {
     }
 }
 
-fn of(name: &str, rows: usize) -> Decoder {
+pub(super) fn of(name: &str, rows: usize) -> Decoder {
     let gtids = match name {
         MYSQL => Gtids::MySql(GtidSet::default()),
         _ => Gtids::Maria(MariaGtids::default()),
@@ -131,47 +132,23 @@ fn numbers_do_not_depend_on_which_tables_are_captured() {
 fn a_stream_that_starts_at_any_commit_gives_the_same_rows() {
     for name in [MYSQL, MARIADB] {
         let log = events(name);
-        let whole = all(of(name, 3), &log, true);
+        let mut decoder = of(name, 3);
+        decoder.tells = SchemaChanges::All;
+        let whole = all(decoder, &log, true);
+        assert!(told(&whole).len() > 4, "{name}");
         let folder = tempfile::tempdir().expect("a folder");
         for event in &whole {
             let ChangeEvent::Commit(from) = event else {
                 continue;
             };
-            let place = Place::read(&from.position).expect("ours");
-            // The server sends what the set lacks; here by the place in the file.
-            let mut end = 4;
-            let later: Vec<Vec<u8>> = log
-                .iter()
-                .filter(|event| {
-                    end += event.len() as u64;
-                    end > place.offset || event[4] == kind::FORMAT_DESCRIPTION
-                })
-                .cloned()
-                .collect();
-            if place.file != "binlog.000001" {
-                continue;
-            }
-            // Prepared transactions are read from what an earlier stream kept.
             let known = known(&whole, from.seq);
-            let setup = Setup {
-                known,
-                limits: limits(100),
-                collations: Collations {
-                    of_geometry: name == MARIADB,
-                    ..crate::decode::golden::collations()
-                },
-                options: TypeOptions {
-                    zero_dates: ZeroDates::Text,
-                },
-                checksum: true,
-                prepared: PreparedFiles::open(folder.path().to_owned(), &place).expect("a folder"),
-                definitions: KeptDefinitions::open(folder.path().to_owned(), from.seq)
-                    .expect("a folder"),
-                wants: Box::new(|_| false),
-                lower_names: false,
-                moved_to: None,
+            let Some((decoder, later)) = resumed(name, &log, (from, known), folder.path()) else {
+                continue;
             };
-            let given = rows(&all(Decoder::new(place, from, setup), &later, false));
+            let given = all(decoder, &later, false);
+            let notices = told(&whole).into_iter().filter(|it| it.0 > from.seq);
+            assert_eq!(told(&given), notices.collect::<Vec<_>>());
+            let given = rows(&given);
             let wanted: Vec<_> = rows(&whole)
                 .into_iter()
                 .filter(|(seq, _)| *seq > from.seq)
@@ -181,6 +158,56 @@ fn a_stream_that_starts_at_any_commit_gives_the_same_rows() {
             assert_eq!(given, wanted, "{name} from {}", from.seq);
         }
     }
+}
+
+/// The statements that were told, by number.
+fn told(events: &[ChangeEvent]) -> Vec<(u64, cdc_api::Said)> {
+    let notices = events.iter().filter_map(|event| match event {
+        ChangeEvent::Notice(notice) => Some((notice.seq, notice.said.clone())),
+        _ => None,
+    });
+    notices.collect()
+}
+
+/// A decoder of a stream that starts at a commit, with the shapes that are known there, and what it
+/// reads; `None` where that lies in another file.
+fn resumed(
+    name: &str,
+    log: &[Vec<u8>],
+    (from, known): (&Checkpoint, Vec<Arc<TableSchema>>),
+    folder: &std::path::Path,
+) -> Option<(Decoder, Vec<Vec<u8>>)> {
+    let place = Place::read(&from.position).expect("ours");
+    if place.file != "binlog.000001" {
+        return None;
+    }
+    // The server sends what the set lacks; here by the place in the file.
+    let mut end = 4;
+    let later = log.iter().filter(|event| {
+        end += event.len() as u64;
+        end > place.offset || event[4] == kind::FORMAT_DESCRIPTION
+    });
+    let later = later.cloned().collect();
+    let setup = Setup {
+        known,
+        limits: limits(100),
+        collations: Collations {
+            of_geometry: name == MARIADB,
+            ..crate::decode::golden::collations()
+        },
+        options: TypeOptions {
+            zero_dates: ZeroDates::Text,
+        },
+        checksum: true,
+        // Prepared transactions are read from what an earlier stream kept.
+        prepared: PreparedFiles::open(folder.to_owned(), &place).expect("a folder"),
+        definitions: KeptDefinitions::open(folder.to_owned(), from.seq).expect("a folder"),
+        wants: Box::new(|_| false),
+        tells: SchemaChanges::All,
+        lower_names: false,
+        moved_to: None,
+    };
+    Some((Decoder::new(place, from, setup), later))
 }
 
 /// The shapes as of a number.
@@ -428,14 +455,14 @@ proptest! {
 }
 
 /// A transaction's begin.
-fn begin() -> Vec<u8> {
+pub(super) fn begin() -> Vec<u8> {
     let log = events(MYSQL);
     let mut named = log.into_iter().filter(|event| event[4] == kind::GTID);
     named.next().expect("a transaction")
 }
 
 /// A statement as an event.
-fn statement(text: &str) -> Vec<u8> {
+pub(super) fn statement(text: &str) -> Vec<u8> {
     let mut event = vec![0, 0, 0, 0, kind::QUERY, 1, 0, 0, 0];
     let length = u32::try_from(19 + 13 + 2 + text.len() + 4).expect("short");
     event.extend_from_slice(&length.to_le_bytes());

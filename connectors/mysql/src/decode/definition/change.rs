@@ -70,6 +70,8 @@ pub(crate) struct NewColumn {
     pub(crate) nullable: Option<bool>,
     /// Whether the server computes it.
     pub(crate) generated: bool,
+    /// Whether the server numbers its rows.
+    pub(crate) auto_increment: bool,
     /// Whether it is the primary key.
     pub(crate) key: bool,
     /// What older rows hold in it, should it be added.
@@ -278,7 +280,10 @@ fn insert(
 
 impl NewColumn {
     /// The column in a table whose character set is `charset`.
-    fn defined(&self, charset: Option<&str>) -> Result<DefinedColumn, String> {
+    ///
+    /// # Errors
+    /// Where its character set is that of the table, and not known.
+    pub(crate) fn defined(&self, charset: Option<&str>) -> Result<DefinedColumn, String> {
         let charset = match &self.made.characters {
             Characters::None => None,
             Characters::Named(name) => Some(name.as_str()),
@@ -292,6 +297,7 @@ impl NewColumn {
             charset: charset.map(str::to_owned),
             nullable: self.nullable,
             generated: self.generated,
+            auto_increment: Some(self.auto_increment),
             id: None,
             existing: None,
         };

@@ -281,7 +281,7 @@ impl Reader<'_> {
     }
 
     /// Whether a key or a constraint comes next, and no column.
-    fn is_key(&self) -> bool {
+    pub(super) fn is_key(&self) -> bool {
         const WORDS: [&str; 9] = [
             "INDEX",
             "KEY",
@@ -298,7 +298,7 @@ impl Reader<'_> {
     }
 
     /// A key or a constraint.
-    fn add_key(&mut self) -> Option<Vec<Change>> {
+    pub(super) fn add_key(&mut self) -> Option<Vec<Change>> {
         if self.skip("CONSTRAINT")
             && !["PRIMARY", "UNIQUE", "FOREIGN", "CHECK"]
                 .iter()
@@ -430,7 +430,7 @@ impl Reader<'_> {
     }
 
     /// Options of the table, beside each other.
-    fn options(&mut self) -> Option<Vec<Change>> {
+    pub(super) fn options(&mut self) -> Option<Vec<Change>> {
         let mut changes: Vec<Change> = Vec::new();
         while !self.tokens.is_empty() {
             self.skip("DEFAULT");

@@ -19,6 +19,7 @@ pub(super) struct Made {
 /// What the attributes say.
 struct Attributes {
     unsigned: bool,
+    auto_increment: bool,
     characters: Option<String>,
     nullable: Option<bool>,
     generated: bool,
@@ -36,6 +37,7 @@ impl Reader<'_> {
         let made = self.made();
         let mut said = Attributes {
             unsigned: serial,
+            auto_increment: serial,
             characters: None,
             nullable: serial.then_some(false),
             generated: false,
@@ -76,6 +78,7 @@ impl Reader<'_> {
                 },
                 made: typed(made, &said)?,
                 generated: said.generated,
+                auto_increment: said.auto_increment,
                 key: said.key,
                 existing: existing.clone(),
             };
@@ -306,6 +309,7 @@ impl Reader<'_> {
                 let _ = self.parentheses();
             }
             "auto_increment" => {
+                said.auto_increment = true;
                 said.nullable = Some(false);
                 said.existing = Existing::Unknown;
             }
@@ -319,6 +323,7 @@ impl Reader<'_> {
             "key" => said.key = true,
             "serial" => {
                 (self.skip("DEFAULT") && self.skip("VALUE")).then_some(())?;
+                said.auto_increment = true;
                 said.nullable = Some(false);
                 said.existing = Existing::Unknown;
             }

@@ -114,6 +114,15 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The name of a database.
+    pub(super) fn schema(&mut self) -> Option<String> {
+        let name = self.word()?;
+        Some(match self.session.lower_names {
+            true => name.to_lowercase(),
+            false => name,
+        })
+    }
+
     pub(super) fn if_exists(&mut self) -> bool {
         self.skip("IF") && self.skip("EXISTS")
     }

@@ -93,11 +93,22 @@ fn what_concerns_no_table_does_nothing() {
         "CREATE VIEW v AS SELECT * FROM t",
         "CREATE DEFINER=`root`@`localhost` TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET @a = 1",
         "DROP VIEW v",
-        "ALTER DATABASE shop CHARACTER SET utf8mb4",
         "FLUSH PRIVILEGES",
         "# Dummy event replacing event type 160 that slave cannot handle.",
     ] {
         assert_eq!(effects(sql), [], "{sql}");
+    }
+}
+
+#[test]
+fn databases_are_named() {
+    for (sql, name) in [
+        ("CREATE DATABASE IF NOT EXISTS `a b` CHARSET latin1", "a b"),
+        ("CREATE OR REPLACE SCHEMA other", "other"),
+        ("ALTER DATABASE other CHARACTER SET utf8mb4", "other"),
+        ("ALTER SCHEMA DEFAULT COLLATE latin1_bin", "shop"),
+    ] {
+        assert_eq!(effects(sql), [Effect::Database(name.to_owned())], "{sql}");
     }
 }
 

@@ -14,6 +14,7 @@ fn definition(columns: &[(&str, &str, Option<&str>)], key: &[&str]) -> Definitio
                 charset: charset.map(str::to_owned),
                 nullable: Some(!key.contains(name)),
                 generated: false,
+                auto_increment: None,
                 id: None,
                 existing: None,
             })
