@@ -112,7 +112,8 @@ pub(crate) struct Listed {
     pub(crate) odd_leaves: Vec<(TableName, OddLeaf)>,
     /// Rows, by the statistics.
     pub(crate) rows: u64,
-    /// Bytes on disk, TOAST included.
+    /// Bytes on disk, TOAST included, by the statistics: the files themselves are not looked at, which would take as
+    /// long as all the rest.
     pub(crate) bytes: u64,
 }
 
@@ -148,16 +149,21 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
                       OR c.relrowsecurity AND c.relforcerowsecurity, \
                     c.relpersistence = 'p', \
                     greatest(0, coalesce(l.rows, c.reltuples))::int8, \
-                    coalesce(l.bytes, pg_table_size(c.oid)), l.odd \
+                    current_setting('block_size')::int8 * coalesce(l.pages, \
+                      greatest(0, c.relpages)::int8 + greatest(0, s.relpages)), l.odd \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             LEFT JOIN pg_class s ON s.oid = c.reltoastrelid \
              LEFT JOIN LATERAL ( \
                SELECT sum(greatest(0, k.reltuples)) AS rows, \
-                      coalesce(sum(pg_table_size(k.oid)), 0)::int8 AS bytes, \
+                      coalesce(sum(greatest(0, k.relpages)::int8 + greatest(0, o.relpages)), 0)::int8 \
+                        AS pages, \
                       json_agg(json_build_array(m.nspname, k.relname, k.relkind = 'f')) \
                         FILTER (WHERE k.relkind = 'f' OR k.relreplident <> c.relreplident \
                                 AND NOT (c.relreplident = 'd' AND k.relreplident = 'f')) AS odd \
                FROM pg_partition_tree(c.oid) t JOIN pg_class k ON k.oid = t.relid \
-               JOIN pg_namespace m ON m.oid = k.relnamespace WHERE t.isleaf \
+               LEFT JOIN pg_class o ON o.oid = k.reltoastrelid \
+               JOIN pg_namespace m ON m.oid = k.relnamespace \
+               WHERE t.isleaf AND c.relkind = 'p' \
              ) l ON c.relkind = 'p' \
              WHERE {wanted} ORDER BY 2, 3"
         ))
@@ -227,18 +233,19 @@ struct Columns {
 }
 
 async fn columns(session: &mut Session, oids: &[u32]) -> Result<HashMap<u32, Columns>> {
-    // A partitioned table has no rows of its own: its leaves know what older rows hold.
+    // A partitioned table has no rows of its own: its leaves know what older rows hold. They are looked up as an array,
+    // since a join by name would be made the other way round: through all columns of the database, for each column.
     let rows = session
         .query(&format!(
             "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, \
                     format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, a.attgenerated <> '', \
-                    CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] ELSE ( \
-                      SELECT (k.attmissingval::text::text[])[1] FROM pg_class c, \
-                        pg_partition_tree(a.attrelid) t JOIN pg_attribute k \
-                        ON k.attrelid = t.relid AND k.attname = a.attname \
-                      WHERE c.oid = a.attrelid AND c.relkind = 'p' AND k.atthasmissing LIMIT 1 \
-                    ) END, a.attndims, a.attisdropped \
-             FROM pg_attribute a \
+                    CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] \
+                      WHEN c.relkind = 'p' THEN ( \
+                        SELECT (k.attmissingval::text::text[])[1] FROM pg_attribute k \
+                        WHERE k.attrelid = ANY (ARRAY(SELECT relid FROM pg_partition_tree(c.oid))) \
+                          AND k.attname = a.attname AND k.atthasmissing LIMIT 1 \
+                      ) END, a.attndims, a.attisdropped \
+             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
              WHERE a.attrelid = ANY ('{}'::oid[]) AND a.attnum > 0 \
              ORDER BY a.attrelid, a.attnum",
             array(oids)
