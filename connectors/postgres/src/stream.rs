@@ -6,6 +6,7 @@
 //! checkpoint.
 
 mod attnums;
+mod listing;
 mod pump;
 mod shapes;
 mod watch;

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::listing::Listing;
 use super::shapes::{Shapes, catalog_column};
 use super::{verify, watch};
 use crate::catalog::{self, Which};
@@ -61,6 +62,8 @@ pub(super) struct Pump {
     progress: Arc<Progress>,
     /// For looking tables up; opened when it is needed.
     catalog: Option<Session>,
+    /// What it said at the start, until the log is beyond that.
+    listing: Option<Listing>,
     shapes: Shapes,
     types: TypeTable,
     /// Whether values come in binary.
@@ -83,10 +86,15 @@ impl Pump {
         verify(&server, &mut replication, (&order.log, order.lsn)).await?;
         let mut session = server.session().await?;
         let types = catalog::types(&mut session, server.config.types).await?;
+        let shapes = Shapes::new(&order.known);
+        let listing = Listing::read(&mut session, |table| {
+            server.wants(table) || shapes.knows(table.table.oid)
+        })
+        .await?;
         let binary = server.config.binary
             && session.version() >= 14_0000
             && !server.text_only.load(Ordering::Relaxed)
-            && reads_binary(&server, &mut session, &types).await?;
+            && reads_binary(&server, &listing, &types);
         let publications = server.publications(&mut session).await?;
         let messages = Prefixes::new(&server.config.messages);
         if !messages.is_empty() && session.version() < 14_0000 {
@@ -113,7 +121,8 @@ impl Pump {
         Ok(Self {
             decoder: Decoder::new(order.log, order.lsn, &order.from, order.limits, spool_files)
                 .with_messages(messages),
-            shapes: Shapes::new(&order.known),
+            shapes,
+            listing: Some(listing),
             types,
             binary,
             server,
@@ -183,6 +192,10 @@ impl Pump {
             }
             self.progress.reads(self.decoder.committed().0);
             self.progress.hears(self.reader.server_end().0);
+            let passed = |it: &Listing| it.is_passed(self.decoder.committed());
+            if self.listing.as_ref().is_some_and(passed) {
+                self.listing = None;
+            }
             tokio::select! {
                 arrived = self.reader.gulp() => arrived?,
                 () = self.server.marks.changed() => {}
@@ -264,8 +277,15 @@ impl Pump {
             None => self.catalog.insert(self.server.session().await?),
         };
         let oid = relation.oid;
-        let listed = catalog::tables(session, Which::Oids(&[oid])).await?;
-        let listed = listed.into_iter().next();
+        let listed = self.listing.as_ref().zip(self.decoder.transaction());
+        let listed = listed.and_then(|(it, (xid, commit))| it.table(oid, xid, commit));
+        let listed = match listed {
+            Some(listed) => Some(listed.clone()),
+            None => catalog::tables(session, Which::Oids(&[oid]))
+                .await?
+                .into_iter()
+                .next(),
+        };
         let known = self.shapes.knows(oid);
         let table = match listed {
             None if !known => return Ok(None),
@@ -364,17 +384,16 @@ fn give(decoder: &mut Decoder, mark: Mark) -> Result<()> {
 }
 
 /// Whether every column of the tables that are wanted now can be read in binary.
-async fn reads_binary(server: &Server, session: &mut Session, types: &TypeTable) -> Result<bool> {
-    let listed = catalog::tables(session, Which::All).await?;
-    Ok(listed
-        .iter()
+fn reads_binary(server: &Server, listing: &Listing, types: &TypeTable) -> bool {
+    listing
+        .tables()
         .filter(|table| server.wants(table))
         .flat_map(|table| &table.table.columns)
         .all(|column| {
             types
                 .resolve(column.type_oid, column.typmod, column.dimensions)
                 .is_ok_and(|resolved| resolved.reads_binary())
-        }))
+        })
 }
 
 #[cfg(test)]
