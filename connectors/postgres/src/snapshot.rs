@@ -133,17 +133,19 @@ impl TableView {
         }
         let subjects: Vec<Subject> = shapes.iter().map(|shape| subject(shape)).collect();
         let (horizon, seen) = storage::read(&mut keeper, &subjects).await?;
-        let mut generations = HashMap::new();
-        for (oid, storage) in seen {
+        server.notes.see(seen.iter().map(|(oid, storage)| {
             let sighting = Sighting {
                 lsn: point.lsn.0,
                 horizon,
                 storage: storage.clone(),
             };
-            server.notes.see(oid, sighting)?;
-            let generation = server.notes.generation_at(oid, point.lsn, &storage);
-            generations.insert(TableId(u64::from(oid)), generation);
-        }
+            (*oid, sighting)
+        }))?;
+        let generation = |(oid, storage): (&u32, _)| {
+            let generation = server.notes.generation_at(*oid, point.lsn, storage);
+            (TableId(u64::from(*oid)), generation)
+        };
+        let generations = seen.iter().map(generation).collect();
         Ok(Self {
             id: point.id,
             server: Arc::clone(server),

@@ -323,17 +323,17 @@ impl Source for PostgresSource {
         let later = self.discover().await?;
         let later: BTreeMap<_, _> = later.iter().map(|now| subject(&now.table)).collect();
         let then: BTreeMap<_, _> = subjects.iter().cloned().collect();
-        for (oid, storage) in found {
-            if later.get(&oid) != then.get(&oid) {
-                continue;
-            }
+        let same = found
+            .into_iter()
+            .filter(|(oid, _)| later.get(oid) == then.get(oid));
+        server.notes.see(same.map(|(oid, storage)| {
             let sighting = Sighting {
                 lsn,
                 horizon,
                 storage,
             };
-            server.notes.see(oid, sighting)?;
-        }
+            (oid, sighting)
+        }))?;
         server.notes.settle(&mut session, &server.marks).await?;
         session.close().await;
         let oids = subjects.iter().map(|(oid, _)| *oid).collect();

@@ -29,6 +29,9 @@ use crate::session::Session;
 /// How long one look waits for the stream; what is in doubt after that is settled by a later look.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// From so many files on they are made durable together.
+const TOGETHER: usize = 16;
+
 /// What is known of every table's storage.
 pub(crate) struct Notes {
     folder: PathBuf,
@@ -99,48 +102,42 @@ impl Notes {
     }
 
     fn save(&self, oid: u32, note: &Note) -> Result<()> {
-        let path = self.path(oid);
-        let bytes = serde_json::to_vec(note)
-            .map_err(|error| Error::internal("cannot write a note").caused_by(error))?;
-        write_durably(&self.folder, &path, &bytes).map_err(|error| unusable(&path, error))
+        self.save_all([(oid, note)].into_iter())
     }
 
-    /// Takes a reading in.
+    fn save_all<'a>(&self, notes: impl Iterator<Item = (u32, &'a Note)>) -> Result<()> {
+        let mut files = Vec::new();
+        for (oid, note) in notes {
+            let bytes = serde_json::to_vec(note)
+                .map_err(|error| Error::internal("cannot write a note").caused_by(error))?;
+            files.push((self.path(oid), bytes));
+        }
+        write_durably(&self.folder, &files).map_err(|error| unusable(&self.folder, error))
+    }
+
+    /// Takes readings in.
     ///
     /// # Errors
-    /// `Transient` when the note cannot be written.
-    pub(crate) fn see(&self, oid: u32, sighting: Sighting) -> Result<()> {
+    /// `Transient` when the notes cannot be written.
+    pub(crate) fn see(&self, readings: impl IntoIterator<Item = (u32, Sighting)>) -> Result<()> {
         let mut notes = self.lock();
-        let Some(note) = self.load(&mut notes, oid)? else {
-            let note = Note {
-                generation: sighting.lsn,
-                cause: "what it held before is not known".to_owned(),
-                sightings: vec![sighting],
-                truncates: Vec::new(),
-            };
-            self.save(oid, &note)?;
-            notes.insert(oid, note);
-            return Ok(());
-        };
-        let place = note.sightings.partition_point(|it| it.lsn <= sighting.lsn);
-        let last = place == note.sightings.len();
-        match place
-            .checked_sub(1)
-            .map(|before| &mut note.sightings[before])
-        {
-            // Older than what is settled.
-            None => return Ok(()),
-            Some(before) if before.storage == sighting.storage => {
-                if place == 1 && last {
-                    *before = sighting;
-                    note.settle();
+        let mut first = Vec::new();
+        let mut changed = Vec::new();
+        for (oid, sighting) in readings {
+            match self.load(&mut notes, oid)? {
+                None => first.push((oid, Note::new(sighting))),
+                Some(note) => {
+                    if note.see(sighting) {
+                        changed.push(oid);
+                    }
                 }
-                return Ok(());
             }
-            Some(_) => {}
         }
-        note.sightings.insert(place, sighting);
-        self.save(oid, note)
+        let changed = changed.iter().filter_map(|oid| notes.get_key_value(oid));
+        let all = first.iter().map(|(oid, note)| (oid, note)).chain(changed);
+        self.save_all(all.map(|(oid, note)| (*oid, note)))?;
+        notes.extend(first);
+        Ok(())
     }
 
     /// The log has a truncate of the table, by the transaction `xid` that commits at `lsn`.
@@ -258,6 +255,38 @@ impl Notes {
 }
 
 impl Note {
+    fn new(sighting: Sighting) -> Self {
+        Self {
+            generation: sighting.lsn,
+            cause: "what it held before is not known".to_owned(),
+            sightings: vec![sighting],
+            truncates: Vec::new(),
+        }
+    }
+
+    /// Takes a reading in. Whether that is to be remembered.
+    fn see(&mut self, sighting: Sighting) -> bool {
+        let place = self.sightings.partition_point(|it| it.lsn <= sighting.lsn);
+        let last = place == self.sightings.len();
+        match place
+            .checked_sub(1)
+            .map(|before| &mut self.sightings[before])
+        {
+            // Older than what is settled.
+            None => return false,
+            Some(before) if before.storage == sighting.storage => {
+                if place == 1 && last {
+                    *before = sighting;
+                    self.settle();
+                }
+                return false;
+            }
+            Some(_) => {}
+        }
+        self.sightings.insert(place, sighting);
+        true
+    }
+
     /// Lets go of what the settled reading has seen.
     fn settle(&mut self) {
         let settled = self.sightings.first().map_or(0, |settled| settled.lsn);
@@ -379,14 +408,44 @@ impl Judge<'_> {
     }
 }
 
-fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes files, all of which are durable afterwards.
+fn write_durably(folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> std::io::Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
     std::fs::create_dir_all(folder)?;
-    let new = path.with_extension("new");
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
+    let new = |path: &Path| path.with_extension("new");
+    for (path, bytes) in files {
+        let mut file = std::fs::File::create(new(path))?;
+        file.write_all(bytes)?;
+        if files.len() < TOGETHER {
+            file.sync_all()?;
+        }
+    }
+    if files.len() >= TOGETHER {
+        sync_together(folder, files.iter().map(|(path, _)| new(path)))?;
+    }
+    for (path, _) in files {
+        std::fs::rename(new(path), path)?;
+    }
     std::fs::File::open(folder)?.sync_all()
+}
+
+/// Makes many files of a folder durable: thousands by one call, where each would wait for the disk by itself.
+fn sync_together(folder: &Path, files: impl Iterator<Item = PathBuf>) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        drop(files);
+        Ok(rustix::fs::syncfs(std::fs::File::open(folder)?)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        for path in files {
+            std::fs::File::open(path)?.sync_all()?;
+        }
+        Ok(())
+    }
 }
 
 fn unusable(path: &Path, error: std::io::Error) -> Error {
