@@ -535,12 +535,27 @@ pub struct Pin {
 impl Pin {
     /// Moves forward to `seq`; a smaller one changes nothing.
     pub fn advance(&self, seq: u64) {
-        let mut inner = self.shared.lock();
-        if let Some((_, pinned)) = inner.pins.get_mut(&self.handle)
-            && seq > *pinned
-        {
-            *pinned = seq;
-            self.shared.release(&mut inner);
+        Self::advance_all([self], seq);
+    }
+
+    /// The same of many pins of one journal, which is looked through once.
+    pub fn advance_all<'a>(pins: impl IntoIterator<Item = &'a Self>, seq: u64) {
+        let mut pins = pins.into_iter().peekable();
+        let Some(shared) = pins.peek().map(|pin| &pin.shared) else {
+            return;
+        };
+        let mut inner = shared.lock();
+        let mut moved = false;
+        for pin in pins {
+            if let Some((_, pinned)) = inner.pins.get_mut(&pin.handle)
+                && seq > *pinned
+            {
+                *pinned = seq;
+                moved = true;
+            }
+        }
+        if moved {
+            shared.release(&mut inner);
         }
     }
 

@@ -277,9 +277,8 @@ impl Job {
             if self.wanted.is_empty() {
                 return None;
             }
-            for fresh in self.wanted.iter().filter(|wanted| wanted.plan.is_none()) {
-                fresh.pin.advance(reached);
-            }
+            let fresh = self.wanted.iter().filter(|wanted| wanted.plan.is_none());
+            Pin::advance_all(fresh.map(|wanted| &wanted.pin), reached);
             let fills = |wanted: &&Wanted| wanted.plan.is_some() && wanted.pin.is_oldest();
             if self.shared.journal.stats().full
                 && let Some(wanted) = self.wanted.iter().find(fills)
