@@ -39,6 +39,7 @@ demo: ## a throw-away server into DuckDB and Parquet, a crash, a new column, and
 test: setup ## formatting, lints, documentation, unit, conformance and integration tests, a short crash oracle
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --test kafka_oracle --test kafka_takeover --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	cargo build --locked --bin cdc
 	cargo test --workspace --locked --no-fail-fast
@@ -85,6 +86,7 @@ fmt: ## format the code
 lint: ## clippy, warnings are errors
 	@integration/setup build
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --test kafka_oracle --test kafka_takeover --locked -- -D warnings
 
 docs: ## the code's documentation; prints its path last
 	@integration/setup build
