@@ -2,11 +2,11 @@
 //!
 //! One axis is moved at a time; each should be flat, or rise with what there is to carry.
 
-use super::postgres;
 use super::report::{Figure, Report};
 use super::rounds::{drained, positioned};
 use super::target::{Target, broker, daemon};
 use super::wish::Wish;
+use super::{mysql, postgres};
 use crate::kafka::Kafka;
 use crate::postgres::Postgres;
 use crate::server::Server as _;
@@ -121,7 +121,24 @@ pub(super) async fn measure(wish: &Wish, report: &mut Report) -> Result<(), Stri
         let figure = drain(&server, wish.pairs, &shape, broker.as_ref()).await?;
         report.figures.push(figure);
     }
+    for tables in tables(changes) {
+        if wish
+            .only
+            .as_ref()
+            .is_none_or(|only| mysql::tables_title(wish, tables).contains(only))
+        {
+            report
+                .figures
+                .push(mysql::tables(wish, tables, changes).await?);
+        }
+    }
     Ok(())
+}
+
+/// How many tables there are, each with some changes.
+fn tables(changes: u64) -> impl Iterator<Item = u64> {
+    let few = move |tables: &u64| tables * 10 <= changes;
+    [1, 10, 100, 1_000, 5_000].into_iter().filter(few)
 }
 
 fn shapes(changes: u64, into: &[Target]) -> Vec<Shape> {
@@ -129,9 +146,7 @@ fn shapes(changes: u64, into: &[Target]) -> Vec<Shape> {
     let mut add = |name: String, changes: u64, change: &dyn Fn(&mut Shape)| {
         shapes.push(Shape::with(name, changes, change));
     };
-    // Each has some changes.
-    let few = |tables: &u64| tables * 10 <= changes;
-    for tables in [1, 10, 100, 1_000, 5_000].into_iter().filter(few) {
+    for tables in tables(changes) {
         add(format!("{tables} tables"), changes, &|it| {
             it.tables = tables
         });

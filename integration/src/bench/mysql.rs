@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::report::{Figure, Report};
 use super::rounds::{drained, positioned, tool};
-use super::target::{broker, daemon};
+use super::target::{Target, broker, daemon};
 use super::wish::Wish;
 use crate::mysql::{Flavor, Mysql, NUMBERS, Wanted};
 use crate::server::{Server as _, Session as _};
@@ -114,6 +114,45 @@ pub(super) async fn drain(wish: &Wish, report: &mut Report) -> Result<(), String
     }
     report.figures.push(figure);
     Ok(())
+}
+
+/// What [`tables`] is called.
+pub(super) fn tables_title(wish: &Wish, tables: u64) -> String {
+    format!("{}, {tables} tables", title(wish))
+}
+
+/// The cost of a change against the number of tables that the changes go to, a hundred in a transaction.
+pub(super) async fn tables(wish: &Wish, tables: u64, changes: u64) -> Result<Figure, String> {
+    let by = 100;
+    let server = server(wish).await;
+    server.execute("DROP TABLE shop.line").await;
+    let columns: String = (0..5).map(|n| format!(", c{n} varchar(20)")).collect();
+    let create = |n| format!("CREATE TABLE shop.t{n} (id bigint PRIMARY KEY{columns})");
+    say(&server, (0..tables).map(create)).await?;
+    let mut daemon = daemon(
+        "growth",
+        &Mysql::url_at(server.port()),
+        &[Target::Blackhole],
+        None,
+    );
+    positioned(&mut daemon).await?;
+    let values: String = (0..5)
+        .map(|n| format!(", LEFT(SHA2($ + i + {n}, 256), 20)"))
+        .collect();
+    let insert = |n: u64| {
+        let values = values.replace('$', &(n * by).to_string());
+        let table = n % tables;
+        format!(
+            "INSERT INTO shop.t{table} SELECT {n} * {by} + i{values} FROM work.n WHERE i < {by}"
+        )
+    };
+    say(&server, (0..changes / by).map(insert)).await?;
+    let rows = changes / by * by;
+    let work = format!("{}: {rows} changes", tables_title(wish, tables));
+    let mut figure = Figure::new(work, rows);
+    let cost = drained(&mut daemon, server.pid()).await?;
+    figure.ran(&Target::Blackhole.title(), cost);
+    Ok(figure)
 }
 
 /// W4: existing rows.

@@ -73,7 +73,7 @@ pub(super) async fn reached(daemon: &mut Daemon) -> Result<Cost, String> {
 
 /// Lets the daemon copy what is there, which is nothing yet, so that it starts from here later.
 pub(super) async fn positioned(daemon: &mut Daemon) -> Result<(), String> {
-    daemon.start_streaming().await;
+    daemon.start();
     daemon.caught_up(LIMIT).await;
     if daemon.terminate().await.success() {
         Ok(())
