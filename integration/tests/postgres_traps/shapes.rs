@@ -2,8 +2,10 @@
 
 use cdc_integration::commands::Status;
 use cdc_integration::daemon::standard_config;
+use cdc_integration::eventually;
 use cdc_integration::postgres::Wanted;
 use cdc_integration::scene::{LIMIT, Scene, versions};
+use cdc_integration::server::Server as _;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn existing_rows_carry_the_default_of_an_added_column() {
@@ -123,6 +125,47 @@ async fn a_column_that_is_dropped_and_added_again_stops_the_table_with_the_remed
                  INSERT INTO shop.t (id) VALUES (-2)",
             )
             .await;
+        scene.assert_equal_by_statement().await;
+    }
+}
+
+/// A commit is sent as soon as it is in the log, and its shape is not in the catalog before it has ended: here it waits
+/// for a standby.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shape_that_is_sent_before_the_catalog_shows_it_is_waited_for() {
+    for version in versions() {
+        let mut scene = Scene::streaming(version, REWRITTEN).await;
+        scene.execute("INSERT INTO shop.t VALUES (0, 0)").await;
+        scene.assert_equal().await;
+        scene
+            .execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            .await;
+        scene.execute("SELECT pg_reload_conf()").await;
+        let server = &scene.server;
+        let is = async |query: &str, wanted: &str| match server.value(query).await {
+            Some(value) if value == wanted => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        eventually("the setting is in force", LIMIT, async || {
+            is("SHOW synchronous_standby_names", "nobody").await
+        })
+        .await;
+        let hanging = server.client().await;
+        let commit = tokio::spawn(async move {
+            let statements = "ALTER TABLE shop.t DROP v; ALTER TABLE shop.t ADD v text DEFAULT 'Zaphod'; \
+                INSERT INTO shop.t (id) VALUES (-2)";
+            hanging.batch_execute(statements).await
+        });
+        eventually("the daemon waits for the commit", LIMIT, async || {
+            let asks = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_current_snapshot()'";
+            is(asks, "1").await
+        })
+        .await;
+        scene
+            .execute("ALTER SYSTEM RESET synchronous_standby_names")
+            .await;
+        scene.execute("SELECT pg_reload_conf()").await;
+        commit.await.expect("no panic").expect("it commits");
         scene.assert_equal_by_statement().await;
     }
 }

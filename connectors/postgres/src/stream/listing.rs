@@ -5,18 +5,28 @@
 //! of all tables is as good for every transaction that it has seen, and is made anyway, to know the types that the
 //! stream will meet.
 //!
-//! Invariant: nothing is said about a transaction that the reading may not have seen ([`Seen`]). What changes the shape
+//! Invariant: nothing is said about a transaction that the reading may not have seen ([`Seen`]), and a table is not
+//! looked up by itself before that can be seen ([`ended`]). What changes the shape
 //! of a table holds off those who write its rows until it has ended: who has seen the rows of a transaction has seen
 //! the shape that they were written in.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use cdc_api::{Error, Result};
+use tokio::time::Instant;
 
 use crate::catalog::{self, Listed, Which};
 use crate::position::Lsn;
 use crate::session::Session;
 use crate::storage;
+
+/// How long a transaction that was sent is waited for. No longer: it may itself wait for a standby that is gone, or is
+/// this very stream.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long between two looks at it.
+const STEP: Duration = Duration::from_millis(5);
 
 /// The tables of one reading.
 pub(super) struct Listing {
@@ -43,7 +53,10 @@ impl Listing {
         session.query("COMMIT").await?;
         let tables = tables.into_iter().filter(wanted);
         Ok(Self {
-            seen: Seen::new(upto, view.text(0))?,
+            seen: Seen {
+                upto,
+                view: View::parse(view.text(0))?,
+            },
             tables: tables.map(|it| (it.table.oid, it)).collect(),
         })
     }
@@ -65,28 +78,55 @@ impl Listing {
     }
 }
 
+/// Waits until what the transaction `xid` has done can be read, for [`PATIENCE`] at most.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(super) async fn ended(session: &mut Session, xid: u32) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let view = session.query_one("SELECT pg_current_snapshot()").await?;
+        if View::parse(view.text(0))?.shows(xid) || Instant::now() >= deadline {
+            return Ok(());
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}
+
 /// Which transactions a reading has seen.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     /// The log's end before the reading.
     upto: Lsn,
-    /// From here on, by their numbers, transactions had not ended.
-    next: u32,
-    /// Nor had these: a commit is in the log before others see it, long before where it waits for a standby.
-    running: Vec<u32>,
+    view: View,
 }
 
 impl Seen {
-    /// `view` is what `pg_current_snapshot()` gave.
-    fn new(upto: Lsn, view: &str) -> Result<Self> {
+    fn has(&self, xid: u32, commit: Lsn) -> bool {
+        commit < self.upto && self.view.shows(xid)
+    }
+}
+
+/// Which transactions had ended for who reads. A commit is in the log, and sent, before it is one of them: for a moment,
+/// and for long where it waits for a standby.
+#[derive(Debug, PartialEq, Eq)]
+struct View {
+    /// Those from this number on had not.
+    next: u32,
+    /// Nor had these.
+    running: Vec<u32>,
+}
+
+impl View {
+    /// Reads what `pg_current_snapshot()` gave.
+    fn parse(text: &str) -> Result<Self> {
         // 32 bits without the epoch, as the log has them.
         let number = |text: &str| text.parse().ok().map(|it: u64| (it & 0xffff_ffff) as u32);
         let parsed = || {
-            let mut parts = view.split(':').skip(1);
+            let mut parts = text.split(':').skip(1);
             let next = number(parts.next()?)?;
             let running = parts.next()?.split(',').filter(|it| !it.is_empty());
             Some(Self {
-                upto,
                 next,
                 running: running.map(number).collect::<Option<_>>()?,
             })
@@ -94,10 +134,10 @@ impl Seen {
         parsed().ok_or_else(|| Error::internal("a snapshot's text cannot be read"))
     }
 
-    fn has(&self, xid: u32, commit: Lsn) -> bool {
+    fn shows(&self, xid: u32) -> bool {
         // Numbers go round.
         let before_next = xid.wrapping_sub(self.next) >= 1 << 31;
-        commit < self.upto && before_next && !self.running.contains(&xid)
+        before_next && !self.running.contains(&xid)
     }
 }
 
@@ -107,7 +147,9 @@ mod tests {
 
     #[test]
     fn a_transaction_counts_as_seen_only_where_it_had_ended_before_the_reading() {
-        let seen = Seen::new(Lsn(100), "10:20:10,14").expect("a snapshot");
+        let view = View::parse("10:20:10,14").expect("a snapshot");
+        let upto = Lsn(100);
+        let seen = Seen { upto, view };
         for (xid, commit, has) in [
             (9, 50, true),
             (13, 99, true),
@@ -126,8 +168,8 @@ mod tests {
 
     #[test]
     fn numbers_of_transactions_go_round() {
-        let seen = Seen::new(Lsn(100), "8589934590:8589934594:8589934591").expect("a snapshot");
-        assert_eq!((seen.next, &seen.running[..]), (2, &[u32::MAX][..]));
+        let view = View::parse("8589934590:8589934594:8589934591").expect("a snapshot");
+        assert_eq!((view.next, &view.running[..]), (2, &[u32::MAX][..]));
         for (xid, has) in [
             (u32::MAX - 1, true),
             (u32::MAX, false),
@@ -136,16 +178,16 @@ mod tests {
             (2, false),
             (3, false),
         ] {
-            assert_eq!(seen.has(xid, Lsn(1)), has, "{xid}");
+            assert_eq!(view.shows(xid), has, "{xid}");
         }
     }
 
     #[test]
     fn what_is_no_snapshot_is_an_error() {
         for text in ["", "1", "1:", "1:2", "1:x:", "1:2:3,x"] {
-            assert!(Seen::new(Lsn(1), text).is_err(), "{text}");
+            assert!(View::parse(text).is_err(), "{text}");
         }
-        let none = Seen::new(Lsn(1), "5:5:").expect("nothing runs");
-        assert!(none.running.is_empty() && none.has(4, Lsn(0)));
+        let none = View::parse("5:5:").expect("nothing runs");
+        assert!(none.running.is_empty() && none.shows(4));
     }
 }

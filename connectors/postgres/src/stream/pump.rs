@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::listing::Listing;
+use super::listing::{self, Listing};
 use super::shapes::{Shapes, catalog_column};
 use super::{verify, watch};
 use crate::catalog::{self, Which};
@@ -277,14 +277,18 @@ impl Pump {
             None => self.catalog.insert(self.server.session().await?),
         };
         let oid = relation.oid;
-        let listed = self.listing.as_ref().zip(self.decoder.transaction());
+        let transaction = self.decoder.transaction();
+        let listed = self.listing.as_ref().zip(transaction);
         let listed = listed.and_then(|(it, (xid, commit))| it.table(oid, xid, commit));
-        let listed = match listed {
-            Some(listed) => Some(listed.clone()),
-            None => catalog::tables(session, Which::Oids(&[oid]))
-                .await?
-                .into_iter()
-                .next(),
+        let listed = match (listed, transaction) {
+            (Some(listed), _) => Some(listed.clone()),
+            (None, transaction) => {
+                if let Some((xid, _)) = transaction {
+                    listing::ended(session, xid).await?;
+                }
+                let found = catalog::tables(session, Which::Oids(&[oid])).await?;
+                found.into_iter().next()
+            }
         };
         let known = self.shapes.knows(oid);
         let table = match listed {
