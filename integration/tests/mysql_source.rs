@@ -118,6 +118,18 @@ async fn begin(server: &Mysql, source: &MysqlSource) -> (Vec<Arc<TableSchema>>, 
     (tables, origin)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_dropped_while_it_is_found_is_no_error_of_the_others() {
+    let server = Mysql::start(Flavor::MySql).await;
+    let source = source(&server.url("root", ""), "");
+    let (tables, _) = begin(&server, &source).await;
+    server.execute("DROP TABLE suite.t").await;
+    source.capture(&tables).await.expect("the log tells it");
+    let read = source.snapshot(&tables).await.err();
+    let error = read.expect("it cannot be read");
+    assert_eq!(error.table(), Some(tables[0].id), "{error}");
+}
+
 /// What the source says about a connection: its first finding, or why there is none.
 async fn connection(url: &str) -> Result<()> {
     probe::connects(&source(url, "")).await

@@ -200,7 +200,11 @@ impl Source for MysqlSource {
         let server = &self.server;
         let mut session = server.session().await?;
         let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
-        server.look_up(&mut session, &names).await?;
+        // One that was dropped since it was found is its own error, where it is read: not everyone's.
+        let found = catalog::tables(&mut session, Which::Named(&names)).await?;
+        if let Some(refused) = found.iter().find_map(|table| server.judge(table)) {
+            return Err(refused);
+        }
         crate::check::demand(&mut session).await?;
         session.close().await;
         Ok(())
