@@ -6,7 +6,7 @@
 pub mod diff;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -211,7 +211,7 @@ impl Column {
 }
 
 /// A table at one version of its shape.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct TableSchema {
     /// The source's lasting identity.
@@ -227,7 +227,20 @@ pub struct TableSchema {
     pub key: Vec<usize>,
     /// What old rows carry.
     pub identity: Identity,
-    arrow: SchemaRef,
+    /// Made when it is first asked for: of thousands of tables few have rows at a time, and it is larger than the rest.
+    arrow: OnceLock<SchemaRef>,
+}
+
+impl PartialEq for TableSchema {
+    fn eq(&self, other: &Self) -> bool {
+        // The Arrow schema follows from the columns.
+        self.id == other.id
+            && self.name == other.name
+            && self.version == other.version
+            && self.columns == other.columns
+            && self.key == other.key
+            && self.identity == other.identity
+    }
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -277,9 +290,6 @@ impl TableSchema {
         identity: Identity,
     ) -> Self {
         key.retain(|&index| index < columns.len());
-        let arrow = Arc::new(Schema::new(
-            columns.iter().map(Column::field).collect::<Vec<_>>(),
-        ));
         Self {
             id,
             name,
@@ -287,13 +297,16 @@ impl TableSchema {
             columns,
             key,
             identity,
-            arrow,
+            arrow: OnceLock::new(),
         }
     }
 
     /// The Arrow schema of [`crate::ChangeBatch::rows`].
     pub fn arrow(&self) -> &SchemaRef {
-        &self.arrow
+        self.arrow.get_or_init(|| {
+            let fields: Vec<_> = self.columns.iter().map(Column::field).collect();
+            Arc::new(Schema::new(fields))
+        })
     }
 
     /// The key columns, in key order.
