@@ -242,7 +242,7 @@ impl Default for BatchLimits {
     fn default() -> Self {
         Self {
             rows: 65_536,
-            bytes: 8 << 20,
+            bytes: 4 << 20,
         }
     }
 }

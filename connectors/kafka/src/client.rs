@@ -32,6 +32,9 @@ const DOUBT: Duration = Duration::from_secs(10);
 /// How long it then looks for one; the sink is opened again where there is none.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How long the library waits by itself until it is asked how things are.
+const SPELL: Duration = Duration::from_millis(500);
+
 /// Sends records. Blocks; not for async workers.
 pub(crate) struct Producer {
     inner: Served,
@@ -156,15 +159,14 @@ impl Producer {
 
     /// Waits until the brokers have all that was sent.
     pub(crate) fn flush(&self) -> Result<()> {
-        // The library's own flush looks every 100 ms only; its polling thread serves the answers.
         let start = Instant::now();
         let mut asked = start;
-        while self.inner.in_flight_count() > 0 {
+        self.inner.wake();
+        while !cdc_kafka_flush::flush(&self.inner, SPELL) {
             self.alive(&mut asked)?;
             if start.elapsed() > ANSWER * 2 {
                 return Err(self.cause(meaning::silent("writing")));
             }
-            std::thread::sleep(Duration::from_micros(300));
         }
         self.taken()
     }

@@ -296,11 +296,15 @@ impl KafkaConfig {
             Partitioner::Consistent => "consistent",
             Partitioner::Fnv1a => "fnv1a",
         };
-        // A commit waits for what lingers; under load batches are full before.
+        // Room for any record: one that does not fit into the queue would wait for ever.
+        let record = self.properties.get("message.max.bytes");
+        let record: u64 = record.and_then(|it| it.parse().ok()).unwrap_or(1_000_000);
+        let queue = record.saturating_mul(2).max(4 << 20) >> 10;
         for (key, value) in [
-            ("linger.ms", "2"),
-            ("queue.buffering.max.kbytes", "16384"),
-            ("queue.buffering.max.messages", "200000"),
+            // A commit sends what lingers, and under load batches are full before.
+            ("linger.ms", "20".to_owned()),
+            ("queue.buffering.max.kbytes", queue.to_string()),
+            ("queue.buffering.max.messages", "200000".to_owned()),
         ] {
             if !self.properties.contains_key(key) {
                 client.set(key, value);
@@ -346,6 +350,24 @@ mod tests {
             serde_json::from_str(r#"{"brokers":"localhost:9092"}"#).expect("parses");
         assert_eq!(config, KafkaConfig::new("localhost:9092"));
         config.validate().expect("the defaults are valid");
+    }
+
+    #[test]
+    fn the_queue_has_room_for_any_record() {
+        let mut config = KafkaConfig::new("localhost:9092");
+        let queue = |config: &KafkaConfig| {
+            let kilobytes = config
+                .producer()
+                .get("queue.buffering.max.kbytes")
+                .map(str::parse);
+            kilobytes.expect("is set").unwrap_or(0) << 10
+        };
+        assert!(queue(&config) >= 2_000_000);
+        config
+            .properties
+            .insert("message.max.bytes".into(), "20000000".into());
+        let room: u64 = queue(&config);
+        assert!(room >= 39_000_000, "{room}");
     }
 
     #[test]
