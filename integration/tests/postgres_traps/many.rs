@@ -3,7 +3,7 @@
 use cdc_integration::scene::{LIMIT, Scene, versions};
 use cdc_integration::server::Server as _;
 
-const TABLES: u32 = 200;
+const TABLES: u32 = 80;
 
 /// Rows of every table, in transactions of their own; of some the columns exchange their names in between, others get
 /// one more or lose one.
