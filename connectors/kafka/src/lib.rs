@@ -77,7 +77,8 @@
 //! Code map: `sink` the contract's calls · `held` changes that wait for their commit · `core` the main
 //! stream and the commit · `copy` tables on their way in · `session` what both share · `ledger` the checkpoint topic · `envelope` rows into
 //! bytes · `route` where each goes · `notices` transactions and heartbeats · `registry` Avro's schemas ·
-//! `topics` names and creation · `client` librdkafka · `check` preflight.
+//! `topics` names and creation · `client` librdkafka, whose flush is a crate of its own, `flush` · `check`
+//! preflight.
 
 mod check;
 mod client;
