@@ -113,7 +113,7 @@ impl LogReader {
     /// # Errors
     /// `Transient` when the connection is lost.
     pub(crate) async fn gulp(&mut self) -> Result<()> {
-        self.pace.rest().await;
+        self.pace.rest();
         let began = Instant::now();
         let mut read = self.fill().await?;
         let waited = began.elapsed();
