@@ -40,6 +40,14 @@ use crate::config::{Delivery, OnTableError};
 use crate::journal::{Cursor, Pin};
 use crate::watch;
 
+/// Under a backlog a commit takes one part in so many of it: what is behind is there after commits whose
+/// number grows with the backlog's logarithm. Kafka took 1.2 M changes in a hundred commits before, and
+/// its brokers were waited for longer than records took to encode.
+const SHARE: u64 = 8;
+
+/// But not longer than this, so that a backlog is seen to shrink.
+const STEP: Duration = Duration::from_secs(1);
+
 /// A sink, and how it is to be served.
 pub struct SinkParts {
     /// Its name in the configuration.
@@ -443,7 +451,7 @@ impl Worker {
     ///
     /// Gathering takes at least half as long as the last commit did: a change waits for the commit that
     /// is under way, and for its own. Under a backlog commits grow: then it takes twice as long, so
-    /// that at most a third of the time goes into commits.
+    /// that at most a third of the time goes into commits, and until a share of the backlog is gathered.
     fn due(&self) -> Option<Instant> {
         let commit = self.gathered.commit.as_ref()?;
         if self.gathered.open {
@@ -451,16 +459,21 @@ impl Worker {
         }
         match self.gathered.since {
             Some(since) => {
-                let behind = self.is_behind(commit.seq);
-                let grown = if behind {
-                    self.commit_took * 2
-                } else {
-                    self.commit_took / 2
+                let behind = self.behind(commit.seq);
+                let grown = match behind {
+                    0 => self.commit_took / 2,
+                    _ => self.commit_took * 2,
                 };
                 let grown = grown.min(Duration::from_secs(10));
+                let gathered = commit.seq.saturating_sub(self.seq());
+                let grown = if gathered < behind / SHARE {
+                    grown.max(STEP)
+                } else {
+                    grown
+                };
                 if self.reaching.is_empty() {
                     Some(since + self.linger.max(grown))
-                } else if behind {
+                } else if behind > 0 {
                     Some(since + grown)
                 } else {
                     Some(since)
@@ -476,12 +489,13 @@ impl Worker {
         }
     }
 
-    /// Whether the journal has more than what is gathered. Who waits for the sink then gets there
-    /// sooner by commits that grow than by one for each commit of the stream.
-    fn is_behind(&self, gathered: u64) -> bool {
+    /// How many changes more than what is gathered the journal has. Who waits for the sink then
+    /// gets there sooner by commits that grow than by one for each commit of the stream.
+    fn behind(&self, gathered: u64) -> u64 {
         let tail = self.shared.journal.tail();
         let tail = tail.borrow();
-        tail.as_ref().is_some_and(|tail| tail.seq > gathered)
+        tail.as_ref()
+            .map_or(0, |tail| tail.seq.saturating_sub(gathered))
     }
 
     async fn commit(&mut self) -> Result<()> {

@@ -305,6 +305,8 @@ impl KafkaConfig {
             ("linger.ms", "20".to_owned()),
             ("queue.buffering.max.kbytes", queue.to_string()),
             ("queue.buffering.max.messages", "200000".to_owned()),
+            // Of records that were taken nobody asks; a flush tells when all are answered for.
+            ("delivery.report.only.error", "true".to_owned()),
         ] {
             if !self.properties.contains_key(key) {
                 client.set(key, value);
