@@ -9,7 +9,7 @@ use cdc_api::testing::conformance::source::{Action, Database};
 use cdc_api::testing::probe::{self, next_commit};
 use cdc_api::{BatchLimits, Checkpoint, Error, ErrorKind, Result, Severity, Source, TableSchema};
 use cdc_integration::postgres::{Postgres, Stop, Wanted, describe};
-use cdc_integration::scene::versions;
+use cdc_integration::scene::{LIMIT, versions};
 use cdc_integration::server::Server as _;
 use cdc_postgres::{PostgresConfig, PostgresSource};
 use tokio::time::timeout;
@@ -102,6 +102,60 @@ async fn begin(server: &Postgres, source: &PostgresSource) -> (Vec<Arc<TableSche
     let (tables, origin) = probe::capture_all(source).await;
     server.execute("INSERT INTO t VALUES (1, 'one')").await;
     (tables, origin)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_dropped_while_it_is_found_is_no_error_of_the_others() {
+    let server = Wanted::version(oldest()).start().await;
+    let source = source(&server.url("postgres", "postgres"), "");
+    server
+        .execute("CREATE TABLE u (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)")
+        .await;
+    let (tables, _) = begin(&server, &source).await;
+    server.execute("DROP TABLE t").await;
+    source
+        .capture(&tables)
+        .await
+        .expect("the others are captured");
+    source
+        .generations(&tables)
+        .await
+        .expect("the others have one");
+    let gone: Vec<_> = tables
+        .iter()
+        .filter(|it| it.name.table == "t")
+        .cloned()
+        .collect();
+    let error = source
+        .snapshot(&gone)
+        .await
+        .err()
+        .expect("it cannot be read");
+    assert_eq!(error.table(), Some(gone[0].id), "{error}");
+    // Dropped while the publication waits for it.
+    let holder = server.client().await;
+    holder
+        .batch_execute("BEGIN; DROP TABLE u")
+        .await
+        .expect("nobody has it");
+    let published = "SELECT string_agg(tablename, ',') FROM pg_publication_tables";
+    server
+        .execute("ALTER PUBLICATION cdc_suite DROP TABLE other")
+        .await;
+    let waiting = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER PUBLICATION%'";
+        cdc_integration::eventually("it waits", LIMIT, async || {
+            match server.value(waits).await {
+                Some(one) if one == "1" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        holder.batch_execute("COMMIT").await.expect("it is dropped");
+    };
+    let (captured, ()) = tokio::join!(source.capture(&tables), waiting);
+    captured.expect("the other is captured");
+    assert_eq!(server.value(published).await.as_deref(), Some("other"));
 }
 
 /// What the source says about a connection: its first finding, or why there is none.

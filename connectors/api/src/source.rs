@@ -45,6 +45,7 @@ pub trait Source: Send + Sync {
 
     /// Sees to it that the log carries these tables' changes from now on, and those of no other
     /// where we decide over it (PostgreSQL: creates or alters the publication). Safe to repeat.
+    /// One that is gone since it was found is passed over: it is an error where it is read.
     ///
     /// # Errors
     /// With the statement to run by hand, where the rights are missing.

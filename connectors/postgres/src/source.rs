@@ -4,7 +4,7 @@
 //! `catalog`, `publication`, `slot`, `snapshot`, `stream` and `check`. Every call opens a session of
 //! its own, so that nothing here has a state that a lost connection could spoil.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -106,32 +106,76 @@ impl Server {
     /// Tables by their ids, with the configuration's choice of columns.
     ///
     /// # Errors
-    /// Of one table where it is gone.
+    /// Of one table where it is gone or cannot be captured.
     pub(crate) async fn look_up(
         &self,
         session: &mut Session,
         tables: &[Arc<TableSchema>],
     ) -> Result<Vec<CatalogTable>> {
+        let present = self.present(session, tables).await?.into_iter();
+        let mut present: HashMap<u32, CatalogTable> = present.map(|it| (it.oid, it)).collect();
+        let found = tables.iter().map(|table| {
+            present.remove(&oid(table.id)).ok_or_else(|| {
+                Error::data(format!("{} has been dropped", table.name))
+                    .for_table(table.id)
+                    .hint("cdc reload, which looks for the tables anew")
+            })
+        });
+        found.collect()
+    }
+
+    /// Those of the tables that there still are, in the order asked for, with the configuration's choice of columns.
+    ///
+    /// # Errors
+    /// Of one table where it cannot be captured.
+    async fn present(
+        &self,
+        session: &mut Session,
+        tables: &[Arc<TableSchema>],
+    ) -> Result<Vec<CatalogTable>> {
         let oids: Vec<u32> = tables.iter().map(|table| oid(table.id)).collect();
-        let mut listed = catalog::tables(session, Which::Oids(&oids)).await?;
+        let listed = catalog::tables(session, Which::Oids(&oids)).await?;
+        let mut listed: HashMap<u32, Listed> =
+            listed.into_iter().map(|it| (it.table.oid, it)).collect();
         let version = session.version();
         let mut found = Vec::with_capacity(tables.len());
-        for table in tables {
-            let place = listed
-                .iter()
-                .position(|it| it.table.oid == oid(table.id))
-                .ok_or_else(|| {
-                    Error::data(format!("{} has been dropped", table.name))
-                        .for_table(table.id)
-                        .hint("cdc reload, which looks for the tables anew")
-                })?;
-            let mut listed = listed.swap_remove(place);
+        for mut listed in oids.iter().filter_map(|oid| listed.remove(oid)) {
             if let Some(refused) = self.judge(&mut listed, version) {
                 return Err(refused);
             }
             found.push(listed.table);
         }
         Ok(found)
+    }
+
+    /// Sees to it that the publications carry the tables, where they are ours.
+    async fn publish_all(&self, session: &mut Session, tables: &[CatalogTable]) -> Result<()> {
+        let (append, full): (Vec<_>, Vec<_>) = tables
+            .iter()
+            .partition(|table| catalog::identity(table) == Identity::None);
+        let members = |tables: &[&CatalogTable]| -> Vec<Member> {
+            tables
+                .iter()
+                .map(|table| Member::new(table, &self.choices))
+                .collect()
+        };
+        let name = &self.choices.publication;
+        if self.config.manage_publication == Manage::Own {
+            let append_name = self.choices.append_publication();
+            self.publish(session, name, Operations::All, &members(&full))
+                .await?;
+            self.publish(session, &append_name, Operations::Append, &members(&append))
+                .await
+        } else {
+            let Some(found) = publication::find(session, name).await? else {
+                let statements =
+                    publication::statements(None, name, Operations::All, &members(&full));
+                return Err(Error::config(format!("there is no publication {name}"))
+                    .hint(statements.join("; ")));
+            };
+            let partitioned = full.iter().any(|table| table.partitioned);
+            publication::suffices(&found, &members(&full), partitioned)
+        }
     }
 
     /// The names of the publications that exist for us.
@@ -269,41 +313,17 @@ impl Source for PostgresSource {
     async fn capture(&self, tables: &[Arc<TableSchema>]) -> Result<()> {
         let server = &self.server;
         let mut session = server.session().await?;
-        let tables = server.look_up(&mut session, tables).await?;
-        let (append, full): (Vec<_>, Vec<_>) = tables
-            .iter()
-            .partition(|table| catalog::identity(table) == Identity::None);
-        let members = |tables: &[&CatalogTable]| -> Vec<Member> {
-            tables
-                .iter()
-                .map(|table| Member::new(table, &server.choices))
-                .collect()
-        };
-        let name = &server.choices.publication;
-        if server.config.manage_publication == Manage::Own {
-            // An ALTER waits for other schema changes, not for writers.
-            session.query("SET lock_timeout = '10s'").await?;
-            server
-                .publish(&mut session, name, Operations::All, &members(&full))
-                .await?;
-            let append_name = server.choices.append_publication();
-            server
-                .publish(
-                    &mut session,
-                    &append_name,
-                    Operations::Append,
-                    &members(&append),
-                )
-                .await?;
-        } else {
-            let Some(found) = publication::find(&mut session, name).await? else {
-                let statements =
-                    publication::statements(None, name, Operations::All, &members(&full));
-                return Err(Error::config(format!("there is no publication {name}"))
-                    .hint(statements.join("; ")));
-            };
-            let partitioned = full.iter().any(|table| table.partitioned);
-            publication::suffices(&found, &members(&full), partitioned)?;
+        // An ALTER waits for other schema changes, not for writers.
+        session.query("SET lock_timeout = '10s'").await?;
+        // One that was dropped since it was found is its own error, where it is read: not everyone's. It may also
+        // have been dropped between this look and the publication.
+        let mut present = server.present(&mut session, tables).await?;
+        while let Err(error) = server.publish_all(&mut session, &present).await {
+            let still = server.present(&mut session, tables).await?;
+            if still.len() == present.len() {
+                return Err(error);
+            }
+            present = still;
         }
         session.close().await;
         Ok(())
