@@ -5,6 +5,7 @@
 //! nothing here has a state that a lost connection could spoil. Nothing is made on the server, so
 //! that nothing has to be removed from it: its log is kept by time, not for a reader.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -107,22 +108,20 @@ impl Server {
         session: &mut Session,
         names: &[TableName],
     ) -> Result<Vec<CatalogTable>> {
-        let mut listed = catalog::tables(session, Which::Named(names)).await?;
+        let listed = catalog::tables(session, Which::Named(names)).await?;
+        let mut listed: HashMap<_, _> =
+            listed.into_iter().map(|it| (it.name.clone(), it)).collect();
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            let place = listed
-                .iter()
-                .position(|table| table.name == *name)
-                .ok_or_else(|| {
-                    Error::data(format!("{name} has been dropped, or cannot be seen"))
-                        .for_table(table_id(name))
-                        .hint(format!(
-                            "cdc reload, which looks for the tables anew; or GRANT SELECT ON {} TO {}",
-                            catalog::quoted(name),
-                            crate::refusal::account(&self.settings)
-                        ))
-                })?;
-            let table = listed.swap_remove(place);
+            let table = listed.remove(name).ok_or_else(|| {
+                Error::data(format!("{name} has been dropped, or cannot be seen"))
+                    .for_table(table_id(name))
+                    .hint(format!(
+                        "cdc reload, which looks for the tables anew; or GRANT SELECT ON {} TO {}",
+                        catalog::quoted(name),
+                        crate::refusal::account(&self.settings)
+                    ))
+            })?;
             if let Some(refused) = self.judge(&table) {
                 return Err(refused);
             }

@@ -2,11 +2,12 @@
 //!
 //! Owns starting and ending. Reading and decoding happen on a thread of their own (`pump`), which
 //! hands over whole batches through a queue that is bounded in bytes ([`queue`]); `dump` asks the
-//! server for its log. The server keeps its log by time, not for a reader: acknowledging tells it
+//! server for its log, `listing` for the tables of a backlog. The server keeps its log by time, not for a reader: acknowledging tells it
 //! nothing. Invariant: a stream starts only where the log can continue exactly after the checkpoint,
 //! which the caller has verified.
 
 mod dump;
+mod listing;
 mod pump;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //! must hold.
 
 mod log;
+mod many;
 mod position;
 mod rows;
 mod shapes;

@@ -154,6 +154,7 @@ mod tests {
             generated: false,
             auto_increment: false,
             default: None,
+            plain: true,
         };
         CatalogTable {
             name: TableName::new("shop", "orders"),

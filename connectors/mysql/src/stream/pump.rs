@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::dump;
+use super::listing::Listing;
 use crate::catalog::{self, Which};
 use crate::connect::{Flavour, Session};
 use crate::decode::decoder::{Answer, Decoder, Setup, Step};
@@ -51,6 +52,7 @@ pub(super) struct Pump {
     progress: Arc<Progress>,
     /// For looking tables up; opened when it is needed.
     catalog: Option<Session>,
+    listing: Listing,
     /// Events that end up to here are passed over: they were read before.
     skip: u64,
 }
@@ -62,6 +64,7 @@ impl Pump {
         let mut session = server.session().await?;
         let collations = collations(&mut session).await?;
         let lower_names = lower_names(&mut session).await?;
+        let listing = Listing::begin(&mut session).await?;
         let place = order.place;
         let checksum = dump::begin(&mut session, &place, server.choices.server_id).await?;
         server.marks.begin(&place);
@@ -92,6 +95,7 @@ impl Pump {
             outlet,
             progress: order.progress,
             catalog: None,
+            listing,
             skip,
         })
     }
@@ -125,6 +129,7 @@ impl Pump {
                         return Ok(());
                     }
                     let (file, offset) = self.decoder.read();
+                    self.listing.passes((file, offset));
                     self.progress.reads(scale(file, offset));
                     tokio::select! {
                         packet = self.session.packet() => packet?,
@@ -207,9 +212,20 @@ impl Pump {
             Some(session) => session,
             None => self.catalog.insert(self.server.session().await?),
         };
-        let names = [name.clone()];
-        let found = catalog::tables(session, Which::Named(&names)).await?;
-        let Some(table) = found.into_iter().next() else {
+        if self.listing.is_due(self.decoder.read()) {
+            let names = self.decoder.unread();
+            self.listing.read(session, &names).await?;
+        }
+        let listed = self.listing.table(session, name, self.decoder.read());
+        let found = match listed.await? {
+            Some(table) => Some(table),
+            None => {
+                let names = [name.clone()];
+                let found = catalog::tables(session, Which::Named(&names)).await?;
+                found.into_iter().next()
+            }
+        };
+        let Some(table) = found else {
             return Ok(match known {
                 true => Answer::Captured(None),
                 false => Answer::Skipped,
@@ -227,20 +243,13 @@ impl Pump {
                 false => Answer::Skipped,
             });
         }
-        let existing = defaults(session, name).await?;
         let columns = table.columns.into_iter().map(|column| NotedColumn {
-            existing: existing
-                .iter()
-                .find(|(other, _)| *other == column.name)
-                .map(
-                    |(_, plain)| match (plain, column.default, column.nullable) {
-                        (true, Some(text), _) => Existing::Constant(text),
-                        (true, None, true) => Existing::Null,
-                        (true, None, false) => Existing::Zero,
-                        (false, Some(text), _) => Existing::Constant(text),
-                        (false, None, _) => Existing::Unknown,
-                    },
-                ),
+            existing: Some(match (column.plain, column.default, column.nullable) {
+                (_, Some(text), _) => Existing::Constant(text),
+                (true, None, true) => Existing::Null,
+                (true, None, false) => Existing::Zero,
+                (false, None, _) => Existing::Unknown,
+            }),
             name: column.name,
             column_type: column.column_type,
             generated: column.generated,
@@ -249,22 +258,6 @@ impl Pump {
             columns: columns.collect(),
         })))
     }
-}
-
-/// By column, whether it has no default at all.
-async fn defaults(session: &mut Session, name: &TableName) -> Result<Vec<(String, bool)>> {
-    let rows = session
-        .query(&format!(
-            "SELECT COLUMN_NAME, COALESCE(COLUMN_DEFAULT, 'NULL') = 'NULL' AND EXTRA = '' \
-             FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
-            catalog::text(&name.schema),
-            catalog::text(&name.table)
-        ))
-        .await?;
-    Ok(rows
-        .iter()
-        .map(|row| (row.text(0).to_owned(), row.is_true(1)))
-        .collect())
 }
 
 /// Whether an event ends before the place to start at, of which `skip` bytes are left. What says how

@@ -121,6 +121,15 @@ impl Decoder {
         (shape, Defined::Known(Arc::new(definition)))
     }
 
+    /// The captured tables whose next rows will be asked about.
+    pub(crate) fn unread(&self) -> Vec<TableName> {
+        let unread = self.tables.iter().filter(|table| {
+            let captured = table.known.is_some() || table.defined.is_some();
+            captured && matches!(table.state, State::Unknown)
+        });
+        unread.map(|table| table.name.clone()).collect()
+    }
+
     pub(super) fn table(&mut self, name: TableName) -> usize {
         if let Some(&index) = self.by_name.get(&name) {
             return index;
