@@ -4,7 +4,7 @@
 //! of the crate `rdkafka` never waits in it: it calls it for no time at all, which the threads that send do not notice, and
 //! then polls for up to 100 ms for answers that another thread may have taken. A short `linger.ms` instead costs
 //! processor time: under load a record that has lingered and waits for the answers to those before it makes
-//! librdkafka's thread spin. So this is a crate of its own: the one line of the workspace that is unsafe.
+//! librdkafka's thread spin. So this is a crate of its own, for the one line that is unsafe.
 //!
 //! Leaves to the caller to serve the producer's answers meanwhile, on another thread.
 
