@@ -9,6 +9,7 @@
 //! | `rounds` | the order of runs, and the daemon's own run |
 //! | `postgres` | W1 and W2: PostgreSQL's rows copied, its log drained |
 //! | [`gulps`] | the bare reader, the floor of W2 |
+//! | [`produced`] | librdkafka alone, the floor of what goes into Kafka |
 //! | `mysql` | W3 and W4: a binlog drained, rows copied |
 //! | `latency` | from a commit in the source to its rows in the sink |
 //! | `growth` | the cost of a change against the shape of the work |
@@ -23,6 +24,7 @@ mod latency;
 pub mod machine;
 mod mysql;
 mod postgres;
+pub mod produced;
 mod quiet;
 pub mod report;
 mod rounds;

@@ -39,7 +39,15 @@ pub struct Kafka {
     advertised: u16,
     child: Option<Child>,
     settings: Vec<(String, String)>,
+    /// Its heap, as Java's arguments have it.
+    heap: &'static [&'static str],
 }
+
+/// Enough for tests, which start many brokers.
+const SMALL: &[&str] = &["-Xms96m", "-Xmx256m"];
+
+/// With the small one the collector stops the broker for 15 to 30 ms once a second under load.
+const LARGE: &[&str] = &["-Xms1g", "-Xmx1g", "-Xmn700m"];
 
 /// A record as a consumer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +76,16 @@ impl Kafka {
         broker
     }
 
+    /// A broker whose memory lets it be measured.
+    pub async fn start_large() -> Self {
+        let port = free_port();
+        let mut broker = Self::prepare(port, port);
+        broker.heap = LARGE;
+        broker.format(&[]);
+        broker.boot().await;
+        broker
+    }
+
     /// A broker that clients reach through a proxy alone.
     pub async fn behind_proxy() -> (Self, Proxy) {
         let port = free_port();
@@ -86,6 +104,7 @@ impl Kafka {
             advertised,
             child: None,
             settings: Vec::new(),
+            heap: SMALL,
         }
     }
 
@@ -127,7 +146,7 @@ impl Kafka {
              share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
              broker.session.timeout.ms=6000\nbroker.heartbeat.interval.ms=1000\n\
              initial.broker.registration.timeout.ms=600000\n\
-             auto.create.topics.enable=false\n",
+             auto.create.topics.enable=false\nlog.cleaner.dedupe.buffer.size=4194304\n",
             self.folder.path().join("data").display()
         );
         for (key, value) in &self.settings {
@@ -140,12 +159,8 @@ impl Kafka {
         let jars = jars("kafka-4");
         let mut command = unprivileged::command(&java(), self.folder.path(), "KILL");
         command
-            .args([
-                "-Xms96m",
-                "-Xmx256m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-            ])
+            .args(self.heap)
+            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg("-Dlog4j2.level=WARN")
             .arg("-cp")
             .arg(format!("{}/*", jars.display()));

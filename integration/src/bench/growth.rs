@@ -22,6 +22,8 @@ pub(super) struct Shape {
     pub(super) columns: u64,
     /// Bytes of all these columns.
     pub(super) width: u64,
+    /// How the server keeps them: `EXTENDED` compresses wide ones, so that its disk bears what it sends.
+    pub(super) storage: &'static str,
     /// Rows that are in the tables before.
     pub(super) present: u64,
     /// Changes; updates where there are rows, else inserts.
@@ -33,12 +35,14 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn usual(changes: u64) -> Self {
+    /// One table with rows of 100 bytes, a hundred in a transaction.
+    pub(super) fn usual(changes: u64) -> Self {
         Self {
             name: String::new(),
             tables: 1,
             columns: 5,
             width: 100,
+            storage: "EXTERNAL",
             present: 0,
             changes,
             by: 100,
@@ -53,9 +57,17 @@ impl Shape {
         shape
     }
 
+    /// Whether shapes of this name are to be measured.
+    pub(super) fn wanted(&self, wish: &Wish) -> bool {
+        wish.only
+            .as_ref()
+            .is_none_or(|only| self.name.contains(only))
+    }
+
     fn create(&self) -> String {
+        let storage = self.storage;
         let columns: String = (0..self.columns)
-            .map(|n| format!(", c{n} text STORAGE EXTERNAL"))
+            .map(|n| format!(", c{n} text STORAGE {storage}"))
             .collect();
         (0..self.tables)
             .map(|n| format!("CREATE TABLE shop.t{n} (id bigint PRIMARY KEY{columns});"))
@@ -113,11 +125,10 @@ pub(super) async fn measure(wish: &Wish, report: &mut Report) -> Result<(), Stri
     let changes = (wish.rows / 25).max(1_000);
     let broker = broker(&wish.into).await;
     let server = postgres::server(wish).await;
-    let wanted = |shape: &Shape| match &wish.only {
-        Some(only) => shape.name.contains(only.as_str()),
-        None => true,
-    };
-    for shape in shapes(changes, &wish.into).into_iter().filter(wanted) {
+    for shape in shapes(changes, &wish.into)
+        .into_iter()
+        .filter(|it| it.wanted(wish))
+    {
         let figure = drain(&server, wish.pairs, &shape, broker.as_ref()).await?;
         report.figures.push(figure);
     }

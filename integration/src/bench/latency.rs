@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::report::{Latency, Report};
-use super::target::{Target, broker, daemon};
+use super::target::{Target, broker, daemon, topic};
 use super::wish::Wish;
 use super::{postgres, rounds};
 use crate::commands::Commands;
@@ -176,7 +176,7 @@ impl One<'_> {
         match (self.target, self.broker) {
             (Target::Kafka, Some(broker)) => Reader::Kafka {
                 brokers: broker.brokers(),
-                topic: format!("{name}0.shop.tick"),
+                topic: topic(name, "shop.tick"),
             },
             (Target::Parquet, _) => Reader::Parquet(commands.path("lake0/shop/tick")),
             _ => Reader::Query(commands),

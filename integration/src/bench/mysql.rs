@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
+use super::produced;
 use super::report::{Figure, Report};
 use super::rounds::{drained, positioned, tool};
-use super::target::{Target, broker, daemon};
+use super::target::{Target, broker, daemon, topic};
 use super::wish::Wish;
 use crate::mysql::{Flavor, Mysql, NUMBERS, Wanted};
 use crate::server::{Server as _, Session as _};
@@ -96,7 +97,7 @@ pub(super) async fn drain(wish: &Wish, report: &mut Report) -> Result<(), String
     let rows = large * BY + small * 4;
     let mut figure = Figure::new(format!("W3 drain {rows} changes, {}", title(wish)), rows);
     let mut daemons = daemons.into_iter();
-    for _ in 0..wish.pairs {
+    for round in 0..wish.pairs {
         let mut tail = client(&server, ("mysqlbinlog", "mariadb-binlog"));
         let to = format!("--result-file={}/raw-", server.folder().display());
         tail.args([
@@ -109,6 +110,11 @@ pub(super) async fn drain(wish: &Wish, report: &mut Report) -> Result<(), String
         figure.ran("mysqlbinlog --raw, remote", tool(tail, server.pid())?);
         for (target, mut daemon) in daemons.by_ref().take(wish.into.len()) {
             figure.ran(&target.title(), drained(&mut daemon, server.pid()).await?);
+            if let (Target::Kafka, Some(broker)) = (target, &broker) {
+                let topic = topic(&format!("drain_{}_{round}", target.name()), "shop.line");
+                let cost = produced::run(&broker.brokers(), &topic, rows)?;
+                figure.ran("librdkafka alone, the same into Kafka", cost);
+            }
             daemon.succeed(&["teardown", "--yes"])?;
         }
     }

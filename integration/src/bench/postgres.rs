@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
+use super::produced;
 use super::report::{Figure, Report};
 use super::rounds::{drained, positioned, tool};
-use super::target::{broker, daemon};
+use super::target::{Target, broker, daemon, topic};
 use super::wish::Wish;
 use crate::postgres::{Postgres, Wanted};
 use crate::server::Server as _;
@@ -120,6 +121,11 @@ pub(super) async fn drain(wish: &Wish, report: &mut Report) -> Result<(), String
         figure.ran("pg_recvlogical, text", cost);
         for (target, mut daemon) in daemons.by_ref().take(wish.into.len()) {
             figure.ran(&target.title(), drained(&mut daemon, server.pid()).await?);
+            if let (Target::Kafka, Some(broker)) = (target, &broker) {
+                let topic = topic(&format!("drain_{}_{round}", target.name()), "shop.line");
+                let cost = produced::run(&broker.brokers(), &topic, rows)?;
+                figure.ran("librdkafka alone, the same into Kafka", cost);
+            }
             daemon.succeed(&["teardown", "--yes"])?;
         }
     }

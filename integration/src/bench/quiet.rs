@@ -43,23 +43,30 @@ pub(super) async fn idle(wish: &Wish, report: &mut Report) -> Result<(), String>
     Ok(())
 }
 
-/// One transaction of twice as many rows as W1 copies, into each sink.
+/// One transaction of twice as many rows as W1 copies, and one of few wide rows that is ten times as large, into each sink.
 pub(super) async fn huge(wish: &Wish, report: &mut Report) -> Result<(), String> {
     let broker = broker(&wish.into).await;
     let server = postgres::server(wish).await;
     for &target in &wish.into {
-        let shape = Shape {
+        let (many, few) = (wish.rows * 2, (wish.rows / 50).max(1));
+        let many = Shape {
             name: "one transaction".to_owned(),
-            tables: 1,
-            columns: 5,
-            width: 100,
-            present: 0,
-            changes: wish.rows * 2,
-            by: wish.rows * 2,
+            by: many,
             into: vec![target],
+            ..Shape::usual(many)
         };
-        let figure = drain(&server, 1, &shape, broker.as_ref()).await?;
-        report.figures.push(figure);
+        let wide = Shape {
+            name: "one transaction, rows of 100 kB".to_owned(),
+            width: 100_000,
+            storage: "EXTENDED",
+            by: few,
+            into: vec![target],
+            ..Shape::usual(few)
+        };
+        for shape in [many, wide].iter().filter(|it| it.wanted(wish)) {
+            let figure = drain(&server, 1, shape, broker.as_ref()).await?;
+            report.figures.push(figure);
+        }
     }
     Ok(())
 }

@@ -67,10 +67,15 @@ impl Target {
 /// A broker if any target wants one.
 pub(super) async fn broker(targets: &[Target]) -> Option<Kafka> {
     if targets.contains(&Target::Kafka) {
-        Some(Kafka::start().await)
+        Some(Kafka::start_large().await)
     } else {
         None
     }
+}
+
+/// The topic into which the only sink of the daemon `name` writes a table.
+pub(super) fn topic(name: &str, table: &str) -> String {
+    format!("{name}.0.{table}")
 }
 
 /// A daemon that is configured and not started. `name` names the slot and the topics.
@@ -79,7 +84,7 @@ pub(super) fn daemon(name: &str, url: &str, targets: &[Target], broker: Option<&
     let kind = url.split(':').next().unwrap_or_default();
     let sinks = targets.iter().enumerate();
     let sinks: String = sinks.map(|(n, it)| it.section(n, &brokers)).collect();
-    let sinks = sinks.replace("topic_prefix: t", &format!("topic_prefix: {name}"));
+    let sinks = sinks.replace("topic_prefix: t", &format!("topic_prefix: {name}."));
     Daemon::with_config(&format!(
         "name: {name}\ndata_dir: ./data\nsource:\n  type: {kind}\n  url: {url}\n  tables: [\"shop.*\"]\n\
          sinks:\n{sinks}admin:\n  listen: 127.0.0.1:{}\n",

@@ -9,13 +9,14 @@ use std::process::ExitCode;
 
 use cdc_integration::bench::report::Report;
 use cdc_integration::bench::wish::{USAGE, Wish};
-use cdc_integration::bench::{gulps, measure};
+use cdc_integration::bench::{gulps, measure, produced};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
         Some((first, rest)) if first == "gulps" => count(rest),
+        Some((first, rest)) if first == "produce" => produce(rest),
         _ => all(arguments).await,
     };
     match outcome {
@@ -28,6 +29,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// librdkafka alone, as a process of its own: `produce BROKERS TOPIC COUNT`. Says what it took, as JSON.
+fn produce(arguments: &[String]) -> Result<String, String> {
+    let [brokers, topic, count] = arguments else {
+        return Err(USAGE.to_owned());
+    };
+    let count = count.parse().map_err(|_| USAGE)?;
+    let cost = produced::produce(brokers, topic, count)?;
+    serde_json::to_string(&cost).map_err(|error| error.to_string())
 }
 
 async fn all(arguments: Vec<String>) -> Result<String, String> {
