@@ -34,7 +34,7 @@ pub mod wish;
 use report::Report;
 use wish::{Wish, Work};
 
-/// Measures all that is wished for; `tell` is given each figure as soon as it is there.
+/// Measures all that is wished for; `tell` is given the report so far whenever there is more of it.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub async fn measure(wish: &Wish, mut tell: impl FnMut(&Report)) -> Result<Repor
             Work::W3 => mysql::drain(wish, &mut report).await?,
             Work::W4 => mysql::copy(wish, &mut report).await?,
             Work::Latency => latency::measure(wish, &mut report).await?,
-            Work::Growth => growth::measure(wish, &mut report).await?,
+            Work::Growth => growth::measure(wish, &mut report, &mut tell).await?,
             Work::Idle => quiet::idle(wish, &mut report).await?,
             Work::Huge => quiet::huge(wish, &mut report).await?,
         }

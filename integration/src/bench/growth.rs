@@ -120,8 +120,12 @@ impl Shape {
     }
 }
 
-/// All axes.
-pub(super) async fn measure(wish: &Wish, report: &mut Report) -> Result<(), String> {
+/// All axes; `tell` is given the report so far with each figure.
+pub(super) async fn measure(
+    wish: &Wish,
+    report: &mut Report,
+    tell: &mut impl FnMut(&Report),
+) -> Result<(), String> {
     let changes = (wish.rows / 25).max(1_000);
     let broker = broker(&wish.into).await;
     let server = postgres::server(wish).await;
@@ -131,6 +135,7 @@ pub(super) async fn measure(wish: &Wish, report: &mut Report) -> Result<(), Stri
     {
         let figure = drain(&server, wish.pairs, &shape, broker.as_ref()).await?;
         report.figures.push(figure);
+        tell(report);
     }
     for tables in tables(changes) {
         if wish
@@ -141,6 +146,7 @@ pub(super) async fn measure(wish: &Wish, report: &mut Report) -> Result<(), Stri
             report
                 .figures
                 .push(mysql::tables(wish, tables, changes).await?);
+            tell(report);
         }
     }
     Ok(())

@@ -134,19 +134,26 @@ impl Report {
                 base.commit, base.machine, base.load.0, base.load.1
             );
         }
-        for figure in &self.figures {
+        text + &self.since((0, 0), base)
+    }
+
+    /// Of that table the lines after so many figures and latencies.
+    #[must_use]
+    pub fn since(&self, told: (usize, usize), base: Option<&Self>) -> String {
+        let mut text = String::new();
+        for figure in self.figures.iter().skip(told.0) {
             let earlier =
                 base.and_then(|base| base.figures.iter().find(|it| it.work == figure.work));
             figure.print(earlier, &mut text);
         }
-        if !self.latencies.is_empty() {
+        if self.latencies.len() > told.1 {
             let _ = writeln!(
                 text,
                 "\n{:<44} {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>12}",
                 "commit to visible, ms", "sink", "tx", "p50", "p99", "p99.9", "max", "source's p99"
             );
         }
-        for it in &self.latencies {
+        for it in self.latencies.iter().skip(told.1) {
             let _ = writeln!(
                 text,
                 "{:<44} {:<12} {:>9} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>12.1}",

@@ -47,7 +47,11 @@ async fn all(arguments: Vec<String>) -> Result<String, String> {
     let base = base.map(|base| Report::find(base, &wish.results));
     let base = base.transpose()?;
     // What is there already is on the terminal while the rest is measured.
-    let tell = |so_far: &Report| eprintln!("{}", so_far.table(base.as_ref()));
+    let mut told = (0, 0);
+    let tell = |so_far: &Report| {
+        eprint!("{}", so_far.since(told, base.as_ref()));
+        told = (so_far.figures.len(), so_far.latencies.len());
+    };
     let report = measure(&wish, tell).await?;
     let kept = report.keep(&wish.results)?;
     let table = report.table(base.as_ref());
