@@ -92,7 +92,7 @@ impl Context {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    cdc_arenas::share_one();
+    cdc_arenas::share();
     let cli = Cli::parse();
     let context = Context {
         file: config::find(cli.config.as_deref()),

@@ -198,7 +198,7 @@ impl Default for JournalConfig {
     fn default() -> Self {
         Self {
             segment_bytes: ByteSize::mebibytes(64),
-            memory_bytes: ByteSize::mebibytes(16),
+            memory_bytes: ByteSize::mebibytes(8),
             max_bytes: Some(ByteSize::mebibytes(10 * 1024)),
             keep: Duration::ZERO,
             compression: Compression::Lz4,

@@ -64,7 +64,7 @@ pub struct JournalConfig {
     /// A segment file is closed when it has grown to this many bytes (default 64 MiB). With
     /// `max_bytes`, at most a quarter of it.
     pub segment_bytes: u64,
-    /// Events kept in memory, in bytes (default 16 MiB): cursors within them never read the disk.
+    /// Events kept in memory, in bytes (default 8 MiB): cursors within them never read the disk.
     /// What is durable and taken by every cursor is let go at once. Also bounds what is appended
     /// and not yet durable.
     pub memory_bytes: usize,
@@ -89,7 +89,7 @@ impl JournalConfig {
         Self {
             dir: dir.into(),
             segment_bytes: 64 << 20,
-            memory_bytes: 16 << 20,
+            memory_bytes: 8 << 20,
             max_bytes: None,
             keep: Duration::ZERO,
             compression: Compression::Lz4,

@@ -29,7 +29,7 @@
 //! - `connectors/api` the contract; `connectors/database` what sources that are databases share on
 //!   the way to their servers and back, `connectors/blocking` what sinks share whose work blocks;
 //!   `connectors/*` sources and sinks, which know neither this crate nor each other.
-//! - `arenas` how many arenas the C library's allocator keeps: what threads hand over stays small.
+//! - `src/arenas` how many arenas the C library's allocator keeps: what threads hand over stays small.
 //!
 //! ## Invariants
 //!

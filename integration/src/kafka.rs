@@ -76,7 +76,8 @@ impl Kafka {
         broker
     }
 
-    /// A broker whose memory lets it be measured.
+    /// A broker whose collector's pauses are not what is measured. It takes longer for many records, whose memory is
+    /// never twice the same.
     pub async fn start_large() -> Self {
         let port = free_port();
         let mut broker = Self::prepare(port, port);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::report::{Latency, Report};
-use super::target::{Target, broker, daemon, topic};
+use super::target::{Target, daemon, topic};
 use super::wish::Wish;
 use super::{postgres, rounds};
 use crate::commands::Commands;
@@ -92,7 +92,11 @@ pub(super) async fn measure(wish: &Wish, report: &mut Report) -> Result<(), Stri
     server
         .execute("CREATE SCHEMA shop; CREATE TABLE shop.burst (id bigint PRIMARY KEY, note text)")
         .await;
-    let broker = broker(&wish.into).await;
+    let broker = if wish.into.contains(&Target::Kafka) {
+        Some(Kafka::start_large().await)
+    } else {
+        None
+    };
     let read = |target: &&Target| **target != Target::Blackhole;
     for &target in wish.into.iter().filter(read) {
         for &rate in &wish.rates {

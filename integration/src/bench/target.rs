@@ -67,7 +67,7 @@ impl Target {
 /// A broker if any target wants one.
 pub(super) async fn broker(targets: &[Target]) -> Option<Kafka> {
     if targets.contains(&Target::Kafka) {
-        Some(Kafka::start_large().await)
+        Some(Kafka::start().await)
     } else {
         None
     }
