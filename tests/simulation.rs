@@ -100,6 +100,13 @@ fn sinks_equal_the_source_whatever_happens() {
 }
 
 #[test]
+fn a_backlog_of_small_transactions_is_taken_in_few_commits() {
+    let (waiting, commits) = World::backlog().expect("all is well");
+    // As each takes an eighth of what it sees; without that there are 643.
+    assert!(commits < waiting / 4, "{commits} for {waiting}");
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     let from = number("CDC_SIM_FROM", 0);
     for seed in from..from + 20 {

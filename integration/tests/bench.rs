@@ -42,12 +42,16 @@ fn every_sink_is_measured_beside_the_floor() {
         .collect();
     let with = |floors: &[&'static str]| [floors, &OURS].concat();
     let gulps = ["bare reader in gulps, binary", "pg_recvlogical, text"];
+    let alone = vec!["librdkafka alone, the same into Kafka"];
     assert_eq!(
         figures,
         [
             (50_000, with(&["COPY, binary, to nothing"])),
-            (24_000, with(&gulps)),
-            (21_000, with(&["mysqlbinlog --raw, remote"])),
+            (24_000, [with(&gulps), alone.clone()].concat()),
+            (
+                21_000,
+                [with(&["mysqlbinlog --raw, remote"]), alone].concat(),
+            ),
             (50_000, with(&["SELECT to nothing"])),
         ]
     );

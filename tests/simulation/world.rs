@@ -7,6 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[path = "backlog.rs"]
+mod backlog;
+
 use super::life::{Life, PATIENCE};
 
 use cdc::admin::control::{Command, ControlEnd};
@@ -278,18 +281,7 @@ impl World {
             .build()
             .expect("a runtime can be made");
         let outcome = runtime.block_on(async {
-            let (commands, asked) = mpsc::channel(16);
-            let (shown, status) = watch::channel(Status::starting(&self.config));
-            let end = ControlEnd {
-                commands: asked,
-                status: shown,
-            };
-            let running = tokio::spawn(pipeline::run(self.parts(), end, mode));
-            let mut life = Life {
-                commands,
-                status,
-                running,
-            };
+            let mut life = self.begin(mode);
             self.storm();
             let goes_on = self.act(&mut life, mode).await?;
             if !goes_on || !self.trace.violations().is_empty() {
@@ -312,6 +304,21 @@ impl World {
         self.kills += u64::from(!last);
         self.trace.note(format_args!("a life is over"));
         outcome
+    }
+
+    /// Starts the daemon.
+    fn begin(&self, mode: Mode) -> Life {
+        let (commands, asked) = mpsc::channel(16);
+        let (shown, status) = watch::channel(Status::starting(&self.config));
+        let end = ControlEnd {
+            commands: asked,
+            status: shown,
+        };
+        Life {
+            commands,
+            status,
+            running: tokio::spawn(pipeline::run(self.parts(), end, mode)),
+        }
     }
 
     /// Draws what goes wrong from now on.

@@ -146,6 +146,11 @@ impl Workload {
         writer.state().tables.keys().copied().collect()
     }
 
+    /// What happens from now on, and how often.
+    pub fn set_mix(&mut self, mix: Mix) {
+        self.mix = mix;
+    }
+
     /// Commits one random transaction.
     pub fn step(&mut self) -> CommitNumber {
         let mut writer = self.database.begin();
