@@ -4,7 +4,7 @@
 //! a transaction is in the view or in the log after the mark, never in both and never in neither;
 //! without a lock it may be in both, which replays over a copy with a key. A metadata lock is held
 //! for one chunk at a time: a schema change waits for that, goes first, and ends the copy by the
-//! server's error 1412, instead of holding up the table's traffic. MariaDB keeps the lock with the
+//! server's error 1412, or by what the catalog says then, instead of holding up the table's traffic. MariaDB keeps the lock with the
 //! view: there the copy ends as soon as a schema change waits (`guard`).
 //!
 //! Code map: [`point`] opening views and finding their place · [`pool`] the sessions that have them
@@ -64,6 +64,8 @@ struct Reading {
     keys: Option<Keys>,
     epoch: String,
     size: TableSize,
+    /// As the catalog had it when the views were opened.
+    viewed: CatalogTable,
 }
 
 impl TableView {
@@ -74,7 +76,7 @@ impl TableView {
         let found = server.look_up(&mut keeper, &names).await?;
         let opened = point::take(server, &mut keeper, &found).await?;
         let id = opened.id;
-        let opened = Self::describe(server, keeper, tables, &found, opened).await;
+        let opened = Self::describe(server, keeper, tables, found, opened).await;
         if opened.is_err() {
             server.marks.forget(id);
         }
@@ -85,25 +87,25 @@ impl TableView {
         server: &Arc<Server>,
         keeper: Session,
         asked: &[Arc<TableSchema>],
-        found: &[CatalogTable],
+        found: Vec<CatalogTable>,
         Opened { id, sessions, told }: Opened,
     ) -> Result<Self> {
         let mut shapes = Vec::with_capacity(found.len());
         let mut reading = HashMap::new();
         for (table, asked) in zip(found, asked) {
-            let shape = catalog::shape(table, server.config.types, asked.version)?;
+            let shape = catalog::shape(&table, server.config.types, asked.version)?;
             shapes.push(if shape.same_shape(asked) {
                 Arc::clone(asked)
             } else {
                 Arc::new(shape.with_version(asked.version + 1))
             });
-            let types = catalog::column_types(table, server.config.types)?;
+            let types = catalog::column_types(&table, server.config.types)?;
             let columns: Vec<String> = table
                 .columns
                 .iter()
                 .map(|column| identifier(&column.name))
                 .collect();
-            let keys = Keys::of(table, &types);
+            let keys = Keys::of(&table, &types);
             let index = match table.key.is_empty() {
                 true => "",
                 false => " FORCE INDEX (PRIMARY)",
@@ -117,13 +119,14 @@ impl TableView {
                 select,
                 types,
                 keys,
-                epoch: plan::epoch(table),
+                epoch: plan::epoch(&table),
                 size: TableSize {
                     rows: table.rows,
                     bytes: table.bytes,
                 },
+                viewed: table,
             };
-            reading.insert(table_id(&table.name), read);
+            reading.insert(table_id(&read.viewed.name), read);
         }
         let guard = match keeper.flavour() {
             Flavour::MySql => None,
@@ -241,9 +244,15 @@ impl Snapshot for TableView {
             guard.watch(&quoted(name));
         }
         let reader = RowReader::begin(lease, &select, shape, &reading.types, limits).await;
-        Ok(Box::new(
-            reader.map_err(|error| of_table(error, shape, &self.server))?,
-        ))
+        let reader = reader.map_err(|error| of_table(error, shape, &self.server))?;
+        // The statement holds the table's definition from here on, and has read by it. Columns that have only changed
+        // their names are no error of the server's: with two names exchanged, each would have the other's values.
+        let mut keeper = self.keeper.lock().await;
+        let viewed = std::slice::from_ref(&reading.viewed);
+        point::unaltered(&self.server, &mut keeper, viewed)
+            .await
+            .map_err(|error| of_table(error, shape, &self.server))?;
+        Ok(Box::new(reader))
     }
 }
 

@@ -149,7 +149,11 @@ async fn attempts(
 
 /// Refuses tables that are not as they were before the views were opened: what is the same before and after is so in
 /// the views.
-async fn unaltered(server: &Server, keeper: &mut Session, before: &[CatalogTable]) -> Result<()> {
+pub(super) async fn unaltered(
+    server: &Server,
+    keeper: &mut Session,
+    before: &[CatalogTable],
+) -> Result<()> {
     let names: Vec<_> = before.iter().map(|table| table.name.clone()).collect();
     let found = server.look_up(keeper, &names).await?;
     let parts = |it: &CatalogTable| {
@@ -163,7 +167,7 @@ async fn unaltered(server: &Server, keeper: &mut Session, before: &[CatalogTable
     match zip(&found, before).find(|(now, before)| parts(now) != parts(before)) {
         None => Ok(()),
         Some((table, _)) => Err(Error::transient(format!(
-            "{} was altered while its view was opened",
+            "{} was altered while it was copied",
             table.name
         ))),
     }
