@@ -42,6 +42,15 @@ pub(crate) struct Sighting {
     pub(crate) storage: Storage,
 }
 
+impl Sighting {
+    /// Whether what the transaction did that commits at `lsn` was surely seen. The log's end is asked for after the
+    /// reading, and a commit is in the log before it can be seen: what lies before `lsn` need not have been.
+    fn surely_has(&self, lsn: u64, xid: u32) -> bool {
+        // Half of the 32 bits are before, the others after.
+        lsn < self.lsn && xid.wrapping_sub(self.horizon) >= 1 << 31
+    }
+}
+
 /// The files of a table: its own, or those of its leaf partitions, by oid.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Storage {

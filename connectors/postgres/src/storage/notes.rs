@@ -150,7 +150,7 @@ impl Notes {
             // The first reading will have seen it.
             return Ok(());
         };
-        if note.truncates.contains(&(lsn.0, xid)) || lsn.0 < note.sightings[0].lsn {
+        if note.truncates.contains(&(lsn.0, xid)) || note.sightings[0].surely_has(lsn.0, xid) {
             return Ok(());
         }
         note.truncates.push((lsn.0, xid));
@@ -289,8 +289,10 @@ impl Note {
 
     /// Lets go of what the settled reading has seen.
     fn settle(&mut self) {
-        let settled = self.sightings.first().map_or(0, |settled| settled.lsn);
-        self.truncates.retain(|(lsn, _)| *lsn >= settled);
+        if let Some(settled) = self.sightings.first() {
+            self.truncates
+                .retain(|(lsn, xid)| !settled.surely_has(*lsn, *xid));
+        }
     }
 }
 

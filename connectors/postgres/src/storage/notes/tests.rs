@@ -13,7 +13,7 @@ fn sighting(lsn: u64, file: u32) -> Sighting {
     };
     Sighting {
         lsn,
-        horizon: 1,
+        horizon: 200,
         storage: Storage {
             partitioned: false,
             leaves: [(7, leaf)].into(),
@@ -39,6 +39,24 @@ fn readings_stand_in_the_order_of_the_log_and_equal_ones_are_one() {
     assert_eq!(sightings(&notes), [20, 30, 40]);
     let first = notes.generation(7).expect("known");
     assert_eq!(first.number, 10, "of unknown rows before");
+}
+
+#[test]
+fn a_truncate_that_a_reading_may_have_missed_is_kept_although_the_log_was_beyond_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = Notes::new(folder.path().to_owned());
+    notes.see([(7, sighting(20, 1))]).expect("is written");
+    // Not at its end when the reading was made, and then committed before the log's end was asked for.
+    notes.truncated(7, Lsn(15), 200).expect("is written");
+    notes.truncated(7, Lsn(14), 199).expect("was seen");
+    assert!(notes.has_truncate(7, &[200].into()));
+    assert!(!notes.has_truncate(7, &[199].into()));
+    let later = Sighting {
+        horizon: 201,
+        ..sighting(30, 1)
+    };
+    notes.see([(7, later)]).expect("is written");
+    assert!(!notes.has_truncate(7, &[200].into()), "this one has it");
 }
 
 #[test]
