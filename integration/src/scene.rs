@@ -71,6 +71,16 @@ impl<S: Server + Sync> Scene<S> {
         self.server.execute(statements).await;
     }
 
+    /// Runs statements at the source to their end, and kills the daemon as soon as it streams meanwhile.
+    pub async fn execute_while_killed(&mut self, statements: &str) {
+        let Self { server, daemon } = self;
+        let killed = async {
+            daemon.streaming().await;
+            daemon.kill();
+        };
+        tokio::join!(server.execute(statements), killed);
+    }
+
     /// Lets the sinks catch up and compares both with the source, row by row.
     ///
     /// # Panics

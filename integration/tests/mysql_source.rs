@@ -7,10 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cdc_api::testing::conformance::source::{Action, Database};
 use cdc_api::testing::probe::{self, next_commit};
-use cdc_api::{BatchLimits, Checkpoint, Error, ErrorKind, Result, Source, TableSchema};
+use cdc_api::{
+    BatchLimits, Checkpoint, Chunk, Error, ErrorKind, Result, Snapshot, Source, TableId,
+    TableSchema,
+};
 use cdc_integration::mysql::{FLAVORS, Flavor, Mysql, Wanted};
 use cdc_integration::server::{Server as _, Session as _};
 use cdc_mysql::{MysqlConfig, MysqlSource};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 struct Fresh {
@@ -307,6 +311,29 @@ async fn a_position_of_another_server_is_refused() {
     }
 }
 
+/// A stream that somebody reads, and a view beside it.
+async fn streaming(
+    source: &MysqlSource,
+    tables: &[Arc<TableSchema>],
+    origin: &Checkpoint,
+) -> (JoinHandle<()>, Arc<dyn Snapshot>) {
+    let mut stream = source
+        .start(origin, tables, BatchLimits::default())
+        .await
+        .expect("a stream");
+    let polled = tokio::spawn(async move { while stream.next().await.is_ok() {} });
+    (polled, source.snapshot(tables).await.expect("a view"))
+}
+
+/// Why a chunk cannot be read any more.
+async fn unreadable(view: &dyn Snapshot, table: TableId, chunk: &Chunk) -> Error {
+    let read = match view.read(table, chunk, BatchLimits::default()).await {
+        Ok(mut reader) => reader.next().await.map(drop),
+        Err(error) => Err(error),
+    };
+    read.expect_err("the view is older than the table's definition")
+}
+
 /// While the copy reads it holds no lock for longer than a chunk, or gives way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_change_does_not_wait_for_a_copy() {
@@ -314,12 +341,7 @@ async fn a_schema_change_does_not_wait_for_a_copy() {
         let server = Mysql::start(flavor).await;
         let source = source(&server.url("root", ""), "");
         let (tables, origin) = begin(&server, &source).await;
-        let mut stream = source
-            .start(&origin, &tables, BatchLimits::default())
-            .await
-            .expect("a stream");
-        let polled = tokio::spawn(async move { while stream.next().await.is_ok() {} });
-        let view = source.snapshot(&tables).await.expect("a view");
+        let (polled, view) = streaming(&source, &tables, &origin).await;
         let table = tables[0].id;
         let chunks = view.chunks(table, 1 << 20).await.expect("a plan");
         let mut reader = view
@@ -331,11 +353,7 @@ async fn a_schema_change_does_not_wait_for_a_copy() {
         timeout(Duration::from_secs(20), altered)
             .await
             .expect("the schema change goes on");
-        let late = match view.read(table, &chunks[0], BatchLimits::default()).await {
-            Ok(mut reader) => reader.next().await.map(drop),
-            Err(error) => Err(error),
-        };
-        let error = late.expect_err("the view is older than the table");
+        let error = unreadable(view.as_ref(), table, &chunks[0]).await;
         assert!(error.is_transient(), "{flavor}: {error}");
         polled.abort();
     }
@@ -351,22 +369,13 @@ async fn a_copy_does_not_take_one_column_for_another_when_their_names_are_exchan
         server
             .execute("ALTER TABLE suite.t ADD COLUMN a int DEFAULT 1, ADD COLUMN b int DEFAULT 2")
             .await;
-        let mut stream = source
-            .start(&origin, &tables, BatchLimits::default())
-            .await
-            .expect("a stream");
-        let polled = tokio::spawn(async move { while stream.next().await.is_ok() {} });
-        let view = source.snapshot(&tables).await.expect("a view");
+        let (polled, view) = streaming(&source, &tables, &origin).await;
         let table = tables[0].id;
         let chunks = view.chunks(table, 1 << 20).await.expect("a plan");
         server
             .execute("ALTER TABLE suite.t RENAME COLUMN a TO b, RENAME COLUMN b TO a")
             .await;
-        let late = match view.read(table, &chunks[0], BatchLimits::default()).await {
-            Ok(mut reader) => reader.next().await.map(drop),
-            Err(error) => Err(error),
-        };
-        let error = late.expect_err("the view is older than the names");
+        let error = unreadable(view.as_ref(), table, &chunks[0]).await;
         assert!(error.is_transient(), "{flavor}: {error}");
         polled.abort();
     }

@@ -460,17 +460,13 @@ impl Worker {
         match self.gathered.since {
             Some(since) => {
                 let behind = self.behind(commit.seq);
+                let gathered = commit.seq.saturating_sub(self.seq());
                 let grown = match behind {
                     0 => self.commit_took / 2,
+                    _ if gathered < behind / SHARE => STEP.max(self.commit_took * 2),
                     _ => self.commit_took * 2,
                 };
                 let grown = grown.min(Duration::from_secs(10));
-                let gathered = commit.seq.saturating_sub(self.seq());
-                let grown = if gathered < behind / SHARE {
-                    grown.max(STEP)
-                } else {
-                    grown
-                };
                 if self.reaching.is_empty() {
                     Some(since + self.linger.max(grown))
                 } else if behind > 0 {

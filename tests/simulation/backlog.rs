@@ -24,12 +24,7 @@ impl World {
         world.tuning.linger = Duration::ZERO;
         world.tuning.max_rows = 1_000_000;
         world.tuning.max_bytes = None;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime can be made");
-        let commits = runtime.block_on(async {
+        let commits = Self::runtime().block_on(async {
             let mut life = world.begin(Mode::Continuous);
             world.calm(&mut life).await?;
             life.ask(|reply| Command::Pause { reply }).await?;

@@ -275,11 +275,7 @@ impl World {
             Mode::Continuous
         };
         self.trace.note(format_args!("a life begins, {mode:?}"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime can be made");
+        let runtime = Self::runtime();
         let outcome = runtime.block_on(async {
             let mut life = self.begin(mode);
             self.storm();
@@ -304,6 +300,15 @@ impl World {
         self.kills += u64::from(!last);
         self.trace.note(format_args!("a life is over"));
         outcome
+    }
+
+    /// A runtime whose clock moves when nothing else does. Dropping it is the kill.
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime can be made")
     }
 
     /// Starts the daemon.

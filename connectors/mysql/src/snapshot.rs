@@ -4,8 +4,8 @@
 //! a transaction is in the view or in the log after the mark, never in both and never in neither;
 //! without a lock it may be in both, which replays over a copy with a key. A metadata lock is held
 //! for one chunk at a time: a schema change waits for that, goes first, and ends the copy by the
-//! server's error 1412, or by what the catalog says then, instead of holding up the table's traffic. MariaDB keeps the lock with the
-//! view: there the copy ends as soon as a schema change waits (`guard`).
+//! server's error 1412, or by what the catalog says then, instead of holding up the table's traffic.
+//! MariaDB keeps the lock with the view: there the copy ends as soon as a schema change waits (`guard`).
 //!
 //! Code map: [`point`] opening views and finding their place · [`pool`] the sessions that have them
 //! · [`guard`] schema changes that wait · [`plan`] ranges of keys · [`reader`] the binary protocol

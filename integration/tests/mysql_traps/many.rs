@@ -1,7 +1,7 @@
 //! Many tables at once: streams that begin with changes of all of them, made while their shapes change.
 
 use cdc_integration::mysql::{FLAVORS, Wanted};
-use cdc_integration::scene::{LIMIT, Scene};
+use cdc_integration::scene::LIMIT;
 use cdc_integration::server::Server as _;
 
 use crate::streaming;
@@ -75,14 +75,7 @@ async fn many_tables_of_a_backlog_are_not_looked_up_one_by_one_and_keep_their_ro
         scene.execute(&changes(2)).await;
         scene.daemon.start();
         // And more of it while the stream begins, which ends in the middle of that.
-        let Scene { server, daemon } = &mut scene;
-        let load = changes(3);
-        let load = server.execute(&load);
-        let killed = async {
-            daemon.streaming().await;
-            daemon.kill();
-        };
-        tokio::join!(load, killed);
+        scene.execute_while_killed(&changes(3)).await;
         scene.daemon.start();
         scene.execute(&changes(4)).await;
         scene.assert_equal_by_statement().await;

@@ -1,7 +1,6 @@
 //! Many tables at once: streams that begin with changes of all of them, made while their shapes change.
 
 use cdc_integration::scene::{LIMIT, Scene, versions};
-use cdc_integration::server::Server as _;
 
 const TABLES: u32 = 80;
 
@@ -50,14 +49,7 @@ async fn many_tables_keep_their_rows_where_each_is_looked_up_under_load_and_the_
         scene.execute(&changes(2)).await;
         scene.daemon.start();
         // And more of it while the stream begins, which ends in the middle of that.
-        let Scene { server, daemon } = &mut scene;
-        let load = changes(3);
-        let load = server.execute(&load);
-        let killed = async {
-            daemon.streaming().await;
-            daemon.kill();
-        };
-        tokio::join!(load, killed);
+        scene.execute_while_killed(&changes(3)).await;
         scene.daemon.start();
         scene.execute(&changes(4)).await;
         scene.daemon.caught_up(LIMIT).await;
