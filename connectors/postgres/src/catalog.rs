@@ -8,10 +8,14 @@ use std::collections::HashMap;
 
 use cdc_api::{Error, Result, TableName};
 
-use crate::session::Session;
+use crate::session::{Row, Session};
 use crate::types::{PgType, TypeOptions, TypeTable};
 
 mod shape;
+
+/// Of so many tables the details are asked for together: what the server answers takes several times the memory of
+/// what is kept of it, and there may be thousands.
+pub(crate) const TOGETHER: usize = 256;
 
 pub(crate) use shape::{identity, refusal, shape};
 
@@ -168,41 +172,47 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
              WHERE {wanted} ORDER BY 2, 3"
         ))
         .await?;
-    let oids: Vec<u32> = found
-        .iter()
-        .map(|row| row.number(0))
-        .collect::<Result<_>>()?;
-    let mut columns = columns(session, &oids).await?;
-    let mut keys = keys(session, &oids).await?;
     let mut listed = Vec::with_capacity(found.len());
-    for row in &found {
-        let oid = row.number(0)?;
-        let columns = columns.remove(&oid).unwrap_or_default();
-        let identity = match row.text(4) {
-            "f" => ReplicaIdentity::Full,
-            "i" => ReplicaIdentity::Index,
-            "n" => ReplicaIdentity::Nothing,
-            _ => ReplicaIdentity::Default,
-        };
-        listed.push(Listed {
-            table: CatalogTable {
-                oid,
-                name: TableName::new(row.text(1), row.text(2)),
-                columns: columns.captured,
-                dropped: columns.dropped,
-                generated: columns.generated,
-                key: keys.remove(&oid).unwrap_or_default().choose(identity),
-                identity,
-                partitioned: row.is_true(3),
-                row_security: row.is_true(5),
-            },
-            logged: row.is_true(6),
-            odd_leaves: odd_leaves(row.text(9))?,
-            rows: row.number(7)?,
-            bytes: row.number(8)?,
-        });
+    for part in found.chunks(TOGETHER) {
+        let oids = part.iter().map(|row| row.number(0));
+        let oids: Vec<u32> = oids.collect::<Result<_>>()?;
+        let mut columns = columns(session, &oids).await?;
+        let mut keys = keys(session, &oids).await?;
+        for row in part {
+            let oid = row.number(0)?;
+            let columns = columns.remove(&oid).unwrap_or_default();
+            let keys = keys.remove(&oid).unwrap_or_default();
+            listed.push(one(row, oid, columns, keys)?);
+        }
     }
     Ok(listed)
+}
+
+/// A table by its row of the list, its columns and its keys.
+fn one(row: &Row, oid: u32, columns: Columns, keys: Keys) -> Result<Listed> {
+    let identity = match row.text(4) {
+        "f" => ReplicaIdentity::Full,
+        "i" => ReplicaIdentity::Index,
+        "n" => ReplicaIdentity::Nothing,
+        _ => ReplicaIdentity::Default,
+    };
+    Ok(Listed {
+        table: CatalogTable {
+            oid,
+            name: TableName::new(row.text(1), row.text(2)),
+            columns: columns.captured,
+            dropped: columns.dropped,
+            generated: columns.generated,
+            key: keys.choose(identity),
+            identity,
+            partitioned: row.is_true(3),
+            row_security: row.is_true(5),
+        },
+        logged: row.is_true(6),
+        odd_leaves: odd_leaves(row.text(9))?,
+        rows: row.number(7)?,
+        bytes: row.number(8)?,
+    })
 }
 
 fn odd_leaves(json: &str) -> Result<Vec<(TableName, OddLeaf)>> {

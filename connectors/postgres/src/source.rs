@@ -340,8 +340,8 @@ impl Source for PostgresSource {
         let lsn = storage::log_end(&mut session).await?.0;
         // A column that was added between the discovery and this reading would pass for one that is
         // not captured, and its rewrite for none: such a table is looked at the next time.
-        let later = self.discover().await?;
-        let later: BTreeMap<_, _> = later.iter().map(|now| subject(&now.table)).collect();
+        let later = self.discover().await?.into_iter();
+        let later: BTreeMap<_, _> = later.map(|now| subject(&now.table)).collect();
         let then: BTreeMap<_, _> = subjects.iter().cloned().collect();
         let same = found
             .into_iter()

@@ -20,12 +20,12 @@
 mod compare;
 mod notes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cdc_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::array;
+use crate::catalog::{TOGETHER, array};
 use crate::position::Lsn;
 use crate::session::Session;
 
@@ -93,7 +93,8 @@ pub(crate) struct ColumnStorage {
 /// A table whose storage is looked at: its oid and the names of the captured columns.
 pub(crate) type Subject = (u32, BTreeSet<String>);
 
-/// Reads the storage of the tables as of the session's snapshot.
+/// Reads the storage of the tables as of the session's snapshot, and from which transaction on not all of it may be
+/// seen. Outside a transaction each table is read at a moment of its own.
 ///
 /// # Errors
 /// When the catalog cannot be read.
@@ -101,11 +102,27 @@ pub(crate) async fn read(
     session: &mut Session,
     subjects: &[Subject],
 ) -> Result<(u32, BTreeMap<u32, Storage>)> {
-    let oids: Vec<u32> = subjects.iter().map(|(oid, _)| *oid).collect();
     let row = session
         .query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())")
         .await?;
     let horizon: u64 = row.number(0)?;
+    let mut tables = BTreeMap::new();
+    for part in subjects.chunks(TOGETHER) {
+        read_part(session, part, &mut tables).await?;
+    }
+    // 32 bits without the epoch.
+    Ok(((horizon & 0xffff_ffff) as u32, tables))
+}
+
+/// Adds the storage of these tables.
+async fn read_part(
+    session: &mut Session,
+    subjects: &[Subject],
+    tables: &mut BTreeMap<u32, Storage>,
+) -> Result<()> {
+    let oids: Vec<u32> = subjects.iter().map(|(oid, _)| *oid).collect();
+    let captured: HashMap<u32, &BTreeSet<String>> =
+        subjects.iter().map(|(oid, names)| (*oid, names)).collect();
     // The catalog's tables themselves, since its functions do not keep to the snapshot.
     let rows = session
         .query(&format!(
@@ -135,7 +152,6 @@ pub(crate) async fn read(
             array(&oids)
         ))
         .await?;
-    let mut tables: BTreeMap<u32, Storage> = BTreeMap::new();
     for row in &rows {
         let root = row.number(0)?;
         let storage = tables.entry(root).or_default();
@@ -143,7 +159,7 @@ pub(crate) async fn read(
         if row.text(3) != "r" {
             continue;
         }
-        let captured = subjects.iter().find(|(oid, _)| *oid == root);
+        let captured = captured.get(&root);
         let columns: Vec<ColumnRow> = json(row.text(7))?;
         let leaf = LeafStorage {
             name: row.text(6).to_owned(),
@@ -167,15 +183,13 @@ pub(crate) async fn read(
                     },
                 )
                 .filter(|(_, column)| {
-                    column.generated
-                        || captured.is_some_and(|(_, names)| names.contains(&column.name))
+                    column.generated || captured.is_some_and(|names| names.contains(&column.name))
                 })
                 .collect(),
         };
         storage.leaves.insert(row.number(1)?, leaf);
     }
-    // 32 bits without the epoch.
-    Ok(((horizon & 0xffff_ffff) as u32, tables))
+    Ok(())
 }
 
 type ColumnRow = (i16, String, u32, i32, u32, u32, bool, bool);

@@ -87,6 +87,36 @@ async fn memory_holds_what_a_cursor_has_not_taken() {
 }
 
 #[tokio::test]
+async fn no_more_is_read_ahead_of_what_packs_well() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let config = JournalConfig {
+        segment_bytes: 64 << 20,
+        ..small(dir.path())
+    };
+    let (journal, _) = open(&config).await;
+    let table = table(1, 1, 1);
+    let wide: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20)]));
+    for seq in 1..=40 {
+        let ChangeEvent::Rows(mut batch) = rows(&table, &[seq]) else {
+            unreachable!("rows are asked for");
+        };
+        let columns = vec![Arc::clone(batch.rows.column(0)), Arc::clone(&wide)];
+        batch.rows = RecordBatch::try_new(batch.rows.schema(), columns).expect("columns fit");
+        let event = ChangeEvent::Rows(batch);
+        journal.append(event).await.expect("append");
+    }
+    journal.append(commit(40)).await.expect("append");
+    journal.flush().await.expect("flush");
+    assert!(journal.bytes() < 1 << 20, "{} bytes", journal.bytes());
+    let mut cursor = journal.cursor(0).expect("kept on disk");
+    let begin = cursor.position();
+    cursor.try_next().await.expect("cursor reads");
+    let ahead = cursor.position() - begin;
+    assert!(ahead <= 6, "{ahead} events");
+    assert_eq!(seqs_of(&drain(&mut cursor).await), 40);
+}
+
+#[tokio::test]
 async fn sinks_that_end_one_after_another_lose_nothing_to_each_other() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let config = small(dir.path());
