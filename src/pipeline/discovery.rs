@@ -4,7 +4,7 @@
 //! Invariant: a table is told to the sinks only after the log carries its changes, so that the
 //! snapshot that follows cannot miss one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cdc_api::{Error, Result, TableId, TableSchema};
@@ -32,11 +32,22 @@ impl Discovery {
     /// Asks the source once.
     pub(super) async fn run_once(&mut self) -> Result<u64> {
         let found = self.shared.source.discover().await?;
+        let before = Arc::clone(&self.shared.captured.borrow());
+        let before: HashMap<TableId, &Arc<TableSchema>> = before
+            .tables
+            .iter()
+            .map(|table| (table.id, table))
+            .collect();
+        // One of thousands of tables is seldom another than it was: then it is kept once.
+        let kept = |table: Arc<TableSchema>| match before.get(&table.id) {
+            Some(&same) if **same == *table => Arc::clone(same),
+            _ => table,
+        };
         let mut tables = Vec::new();
         let mut refused = Vec::new();
         for found in found {
             match found.refused {
-                None => tables.push(found.table),
+                None => tables.push(kept(found.table)),
                 Some(error) => refused.push(Refused {
                     id: found.table.id,
                     name: found.table.name.clone(),

@@ -103,6 +103,63 @@ impl Server {
             .or_else(|| catalog::refusal(listed, append_only))
     }
 
+    /// Those of the tables that the pipeline wants, and why some of them cannot be captured.
+    async fn find(
+        &self,
+        session: &mut Session,
+        types: &TypeTable,
+        which: Which<'_>,
+    ) -> Result<Vec<FoundTable>> {
+        let listed = catalog::tables(session, which).await?.into_iter();
+        let version = session.version();
+        let wanted = listed.filter(|table| self.wants(table));
+        Ok(wanted
+            .map(|mut listed| {
+                let mut refused = self.judge(&mut listed, version);
+                let table = found(&listed.table, types, &mut refused);
+                FoundTable {
+                    table: Arc::new(table),
+                    refused,
+                    size: TableSize {
+                        rows: listed.rows,
+                        bytes: listed.bytes,
+                    },
+                }
+            })
+            .collect())
+    }
+
+    /// Reads the storage of the tables and takes note of it.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read, or a note not be written.
+    async fn look(
+        &self,
+        session: &mut Session,
+        types: &TypeTable,
+        subjects: &[Subject],
+    ) -> Result<()> {
+        let (horizon, seen) = storage::read(session, subjects).await?;
+        let lsn = storage::log_end(session).await?.0;
+        // A column that was added between the discovery and this reading would pass for one that is
+        // not captured, and its rewrite for none: such a table is looked at the next time.
+        let oids: Vec<u32> = subjects.iter().map(|(oid, _)| *oid).collect();
+        let later = self.find(session, types, Which::Oids(&oids)).await?;
+        let later: BTreeMap<_, _> = later.iter().map(|now| subject(&now.table)).collect();
+        let then: BTreeMap<_, _> = subjects.iter().cloned().collect();
+        let same = seen
+            .into_iter()
+            .filter(|(oid, _)| later.get(oid) == then.get(oid));
+        self.notes.see(same.map(|(oid, storage)| {
+            let sighting = Sighting {
+                lsn,
+                horizon,
+                storage,
+            };
+            (oid, sighting)
+        }))
+    }
+
     /// Tables by their ids, with the configuration's choice of columns.
     ///
     /// # Errors
@@ -282,24 +339,9 @@ impl Source for PostgresSource {
     async fn discover(&self) -> Result<Vec<FoundTable>> {
         let mut session = self.server.session().await?;
         let types = catalog::types(&mut session, self.server.config.types).await?;
-        let listed = catalog::tables(&mut session, Which::All).await?;
-        let version = session.version();
+        let found = self.server.find(&mut session, &types, Which::All).await?;
         session.close().await;
-        let wanted = listed.into_iter().filter(|table| self.server.wants(table));
-        Ok(wanted
-            .map(|mut listed| {
-                let mut refused = self.server.judge(&mut listed, version);
-                let table = found(&listed.table, &types, &mut refused);
-                FoundTable {
-                    table: Arc::new(table),
-                    refused,
-                    size: TableSize {
-                        rows: listed.rows,
-                        bytes: listed.bytes,
-                    },
-                }
-            })
-            .collect())
+        Ok(found)
     }
 
     fn select(&self, tables: TableSelection) {
@@ -336,24 +378,10 @@ impl Source for PostgresSource {
         let server = &self.server;
         let mut session = server.session().await?;
         let subjects: Vec<Subject> = tables.iter().map(|table| subject(table)).collect();
-        let (horizon, found) = storage::read(&mut session, &subjects).await?;
-        let lsn = storage::log_end(&mut session).await?.0;
-        // A column that was added between the discovery and this reading would pass for one that is
-        // not captured, and its rewrite for none: such a table is looked at the next time.
-        let later = self.discover().await?.into_iter();
-        let later: BTreeMap<_, _> = later.map(|now| subject(&now.table)).collect();
-        let then: BTreeMap<_, _> = subjects.iter().cloned().collect();
-        let same = found
-            .into_iter()
-            .filter(|(oid, _)| later.get(oid) == then.get(oid));
-        server.notes.see(same.map(|(oid, storage)| {
-            let sighting = Sighting {
-                lsn,
-                horizon,
-                storage,
-            };
-            (oid, sighting)
-        }))?;
+        let types = catalog::types(&mut session, server.config.types).await?;
+        for part in subjects.chunks(catalog::TOGETHER) {
+            server.look(&mut session, &types, part).await?;
+        }
         server.notes.settle(&mut session, &server.marks).await?;
         session.close().await;
         let oids = subjects.iter().map(|(oid, _)| *oid).collect();
