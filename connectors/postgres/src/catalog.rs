@@ -13,11 +13,11 @@ use crate::types::{PgType, TypeOptions, TypeTable};
 
 mod shape;
 
+pub(crate) use shape::{identity, refusal, shape};
+
 /// Of so many tables the details are asked for together: what the server answers takes several times the memory of
 /// what is kept of it, and there may be thousands.
-pub(crate) const TOGETHER: usize = 256;
-
-pub(crate) use shape::{identity, refusal, shape};
+pub(crate) const AT_ONCE: usize = 256;
 
 /// A table as the catalog has it now. A partitioned table is one table, its leaves are not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub(crate) async fn tables(session: &mut Session, which: Which<'_>) -> Result<Ve
         ))
         .await?;
     let mut listed = Vec::with_capacity(found.len());
-    for part in found.chunks(TOGETHER) {
+    for part in found.chunks(AT_ONCE) {
         let oids = part.iter().map(|row| row.number(0));
         let oids: Vec<u32> = oids.collect::<Result<_>>()?;
         let mut columns = columns(session, &oids).await?;

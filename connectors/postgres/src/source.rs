@@ -379,7 +379,7 @@ impl Source for PostgresSource {
         let mut session = server.session().await?;
         let subjects: Vec<Subject> = tables.iter().map(|table| subject(table)).collect();
         let types = catalog::types(&mut session, server.config.types).await?;
-        for part in subjects.chunks(catalog::TOGETHER) {
+        for part in subjects.chunks(catalog::AT_ONCE) {
             server.look(&mut session, &types, part).await?;
         }
         server.notes.settle(&mut session, &server.marks).await?;

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use cdc_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{TOGETHER, array};
+use crate::catalog::{AT_ONCE, array};
 use crate::position::Lsn;
 use crate::session::Session;
 
@@ -107,7 +107,7 @@ pub(crate) async fn read(
         .await?;
     let horizon: u64 = row.number(0)?;
     let mut tables = BTreeMap::new();
-    for part in subjects.chunks(TOGETHER) {
+    for part in subjects.chunks(AT_ONCE) {
         read_part(session, part, &mut tables).await?;
     }
     // 32 bits without the epoch.
